@@ -1,0 +1,113 @@
+"""JSON as asfn holds it: decoded once, encoded once, never changed after it was made.
+
+A `Payload` is one JSON document on its way through an execution: the value, and its text as AWS would print it.
+Data that no field touches keeps the text it came with ([A] history.md section 1); what the engine builds is
+printed compact. Setting a member copies the spine and shares the rest (`language/paths.py`); nothing here copies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Final, TypeAlias
+
+import msgspec
+
+Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
+JsonObject: TypeAlias = dict[str, Json]
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder().decode
+
+
+class JsonError(ValueError):
+    """Text that is not JSON, or a value that JSON cannot hold. `str()` is one sentence."""
+
+
+def encode(value: Json) -> str:
+    """The compact JSON text of a value: no blank after `,` or `:`, members in insertion order.
+
+    Raises JsonError for what JSON cannot hold: NaN, infinities, lone surrogates, foreign objects, nesting beyond
+    the interpreter's recursion limit.
+    """
+    try:
+        return _encode(value).decode()
+    except (TypeError, ValueError, RecursionError, UnicodeError) as error:
+        raise JsonError(f"the value cannot be written as JSON: {error}") from error
+
+
+def decode(text: str | bytes) -> Json:
+    """The value of a JSON text; integers of any size stay exact. Raises JsonError.
+
+    Stricter than `json.loads`: NaN, Infinity, 1e400 and trailing data are refused.
+    """
+    try:
+        return _decode(text)  # type: ignore[no-any-return]
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise JsonError(f"not valid JSON: {error}") from error
+
+
+def check_finite(value: Json, path: str = "$") -> None:
+    """Raise JsonError when a NaN or an infinity stands anywhere in `value` (msgspec would write null)."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise JsonError(f"{path} is {value}, which JSON cannot hold")
+    elif isinstance(value, dict):
+        for key, member in value.items():
+            check_finite(member, f"{path}.{key}")
+    elif isinstance(value, list):
+        for index, member in enumerate(value):
+            check_finite(member, f"{path}[{index}]")
+
+
+class Payload:
+    """One immutable JSON document: its value, and its text, printed at most once.
+
+    Two payloads that are the same object are stored once. Never change `value` in place.
+    """
+
+    __slots__ = ("_digest", "_text", "value")
+
+    def __init__(self, value: Json, text: str | None = None) -> None:
+        self.value = value
+        self._text = text
+        self._digest: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Payload:
+        """The payload of a JSON text, which is kept as it was written. Raises JsonError."""
+        return cls(decode(text), text)
+
+    @property
+    def text(self) -> str:
+        """The JSON text: as it came, or compact. Raises JsonError when the value cannot be written."""
+        text = self._text
+        if text is None:
+            text = self._text = encode(self.value)
+        return text
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the text in UTF-8, the measure of every AWS data limit."""
+        text = self.text
+        return len(text) if text.isascii() else len(text.encode())
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the text in hex: the key under which a store keeps a large payload."""
+        digest = self._digest
+        if digest is None:
+            digest = self._digest = hashlib.sha256(self.text.encode()).hexdigest()
+        return digest
+
+    def __repr__(self) -> str:
+        text = self.text
+        return f"Payload({text if len(text) <= 60 else text[:57] + '...'})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Payload) and self.value == other.value
+
+    __hash__ = None  # type: ignore[assignment]  # a payload is compared by value and never a key
+
+
+EMPTY_OBJECT: Final = Payload({}, "{}")
