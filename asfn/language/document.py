@@ -1,0 +1,188 @@
+"""A definition as it was handed in: its value, its text, and where each part of the text stands.
+
+Positions are worked out when a finding asks for one; a clean definition never pays for them. Whatever the
+text holds, reading it gives a Document or a DefinitionError.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import TYPE_CHECKING, Final, Literal, NoReturn
+
+from asfn._json import JsonError, decode
+from asfn.errors import DefinitionError
+from asfn.language.diagnostics import Diagnostic
+from asfn.language.source_json import JsonSyntaxError, Lines, Node, parse_positions, source_location
+from asfn.language.source_yaml import YamlSyntaxError, parse_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from asfn._json import Json
+
+Format = Literal["json", "yaml"]
+Tokens = tuple[str | int, ...]
+
+_YAML_SUFFIXES: Final = (".yaml", ".yml")
+_YAML_START: Final = re.compile(r"(?:\s*(?:#[^\n]*)?\n)*(?:---|%YAML|\s*[\w\"'-]+\s*:(?:\s|$))")
+
+
+class Document:
+    """A definition with the text it was read from.
+
+    value: JSON, not yet checked.   text: None when the definition was given as a value.   name: the file's
+    name.
+    """
+
+    __slots__ = ("_lines", "_nodes", "name", "repeats", "text", "value")
+
+    def __init__(
+        self,
+        value: Json,
+        text: str | None = None,
+        name: str | None = None,
+        *,
+        nodes: Node | None = None,
+        repeats: bool = False,
+    ) -> None:
+        self.value = value
+        self.text = text
+        self.name = name
+        self.repeats = repeats
+        self._nodes = nodes
+        self._lines: Lines | None = None
+
+    def position(self, pointer_tokens: Tokens) -> tuple[int, int] | None:
+        """Line and column, from 1, of the value at a path of names and indexes; None when not known."""
+        node = self._find(pointer_tokens)
+        return None if node is None else self._at(node.offset)
+
+    def key_position(self, pointer_tokens: Tokens) -> tuple[int, int] | None:
+        """Line and column of the member's name, or of the value where it has none (in a list, the root)."""
+        node = self._find(pointer_tokens)
+        if node is None:
+            return None
+        return self._at(node.offset if node.key_offset is None else node.key_offset)
+
+    def repeated_names(self) -> Iterator[tuple[Tokens, tuple[int, int]]]:
+        """Every name that stands twice in one object: its path, and the position of the later one."""
+        if not self.repeats or self.text is None:
+            return
+        stack: list[tuple[Tokens, Node]] = [((), self._root())]
+        while stack:
+            tokens, node = stack.pop()
+            for name, offset in node.repeated:
+                yield (*tokens, name), self._at(offset)
+            stack.extend(((*tokens, token), child) for token, child in reversed(node.members.items()))
+
+    def _find(self, tokens: Tokens) -> Node | None:
+        return None if self.text is None else self._root().find(tokens)
+
+    def _root(self) -> Node:
+        assert self.text is not None
+        if self._nodes is None:
+            try:
+                self._nodes = parse_positions(self.text)
+            except JsonSyntaxError:  # nesting that the decoder still took
+                self._nodes = Node(0)
+        return self._nodes
+
+    def _at(self, offset: int) -> tuple[int, int]:
+        assert self.text is not None
+        if self._lines is None:
+            self._lines = Lines(self.text)
+        return self._lines.position(offset)
+
+
+def read_document(
+    source: str | bytes | dict[str, Json] | os.PathLike[str],
+    *,
+    name: str | None = None,
+    format: Format | None = None,
+) -> Document:
+    """A definition from its text, its value, or the file at a path.
+
+    A str is the text itself, JSON or YAML; which one is told by `format`, by the suffix of `name`, or else
+    seen from the text. Raises DefinitionError with one finding when the text is neither, is not UTF-8, or
+    cannot be read.
+    """
+    if isinstance(source, os.PathLike):
+        path = os.fspath(source)
+        name = name or os.path.basename(path)
+        try:
+            with open(path, "rb") as file:
+                source = file.read()
+        except OSError as error:
+            _refuse(f"The definition file {path} cannot be read: {error.strerror or error}")
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        source = _text(bytes(source))
+    if not isinstance(source, str):
+        return Document(source, None, name)
+    text = source.removeprefix("\ufeff")
+    if not text.strip():
+        blank = Diagnostic("ERROR", "SCHEMA_VALIDATION_FAILED", "Definition must be a valid JSON object")
+        raise DefinitionError([blank])  # [A] test_validate_state_machine_definition_not_a_definition[EMPTY_STRING]
+    if format is None and name is not None and name.lower().endswith(_YAML_SUFFIXES):
+        format = "yaml"
+    if format == "yaml":
+        return _read_yaml(text, name)
+    try:
+        value = decode(text)
+    except JsonError as error:
+        if format is None and text.lstrip()[0] not in '{["' and _YAML_START.match(text):
+            return _read_yaml(text, name)
+        _refuse_json(text, str(error))
+    return Document(value, text, name, repeats=_has_repeated_names(text))
+
+
+def _read_yaml(text: str, name: str | None) -> Document:
+    try:
+        value, nodes = parse_yaml(text)
+    except YamlSyntaxError as error:
+        _refuse(f"The YAML text cannot be read: {error.message}", error.line, error.column)
+    return Document(value, text, name, nodes=nodes, repeats=True)
+
+
+def _text(data: bytes) -> str:
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        before = data[: error.start]
+        line = before.count(b"\n") + 1
+        column = error.start - (before.rfind(b"\n") + 1) + 1
+        _refuse(f"The definition is not {encoding.upper()} text: byte {error.start} is not valid", line, column)
+
+
+def _has_repeated_names(text: str) -> bool:
+    """Whether some object of a valid JSON text names a member twice; the decoder keeps the last."""
+    found = False
+
+    def look(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        nonlocal found
+        members = dict(pairs)
+        found = found or len(members) != len(pairs)
+        return members
+
+    try:
+        json.loads(text, object_pairs_hook=look, parse_int=str, parse_float=str)
+    except (ValueError, RecursionError):
+        return False
+    return found
+
+
+def _refuse_json(text: str, reason: str) -> NoReturn:
+    """Raise for a text that the decoder refused, with AWS's sentence and location for it."""
+    try:
+        parse_positions(text)
+    except JsonSyntaxError as error:
+        line, column = Lines(text).position(error.offset)
+        location = source_location(text, line, column)
+        _refuse(f"{error.message}\n at {location}", line, column, location)
+    _refuse(f"The definition cannot be read: {reason}")
+
+
+def _refuse(message: str, line: int | None = None, column: int | None = None, pointer: str | None = None) -> NoReturn:
+    raise DefinitionError([Diagnostic("ERROR", "INVALID_JSON_DESCRIPTION", message, pointer, line, column)])

@@ -1,0 +1,686 @@
+"""The language's functions for the pure engine: jsonata-python's where they are right, ours where they are not.
+
+Every function gets its arguments after its signature was checked: undefined is None, JSON null is NULL. Errors are
+EvaluationFailed with the reference's codes; text, lists and pictures are bounded.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import json
+import math
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeAlias
+
+from jsonata.functions import Functions
+from jsonata.signature import Signature
+from jsonata.utils import Utils
+
+from asfn.language.jsonata import dialect
+from asfn.language.jsonata.failures import (
+    ELEMENT_TYPES,
+    MEMORY_LIMIT,
+    TIME_LIMIT,
+    EvaluationFailed,
+    non_finite_name,
+    render,
+)
+from asfn.language.jsonata.regex import Match, Pattern, PatternTooCostly
+from asfn.language.jsonata.seam import DEFAULT_LIMITS, UNDEFINED
+
+Item: TypeAlias = Any  # a value of the port's evaluator: JSON, NULL, None for undefined, a function
+
+NULL: Final = Utils.NULL_VALUE
+_NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?([Ee][-+]?[0-9]+)?")
+_RADIX: Final = re.compile(r"0[xX][0-9A-Fa-f]+|0[oO][0-7]+|0[bB][01]+")
+_INSTANT: Final = re.compile(
+    r"(\d{4})(?:-(\d{2})(?:-(\d{2})(?:T(\d{2}):(\d{2})(?::(\d{2})(?:\.(\d+))?)?(Z|[+-]\d{2}:?\d{2})?)?)?)?"
+)
+_LONGEST_PICTURE: Final = 1_000
+
+
+def failed(code: str, *details: object) -> EvaluationFailed:
+    """A coded failure with its text."""
+    if code == "T0412" and len(details) > 2:
+        wanted = str(details[2])[:1]
+        details = (*details[:2], ELEMENT_TYPES.get(wanted, details[2]))
+    return EvaluationFailed(code, render(code, tuple(shown(detail) for detail in details)))
+
+
+def shown(value: Item) -> object:
+    """A value as an error text shows it."""
+    return None if value is NULL else value
+
+
+class CheckedSignature(Signature):  # type: ignore[misc]  # the library has no types
+    """The port's signature check, which tells null from undefined, and names the function in every refusal."""
+
+    def get_symbol(self, value: Item) -> str:
+        if value is NULL:
+            return "l"
+        if isinstance(value, Pattern):
+            return "f"
+        return str(super().get_symbol(value))
+
+
+def is_number(value: Item) -> bool:
+    """Whether a value counts as a number: finite, and no boolean. Raises D1001 for an infinity."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    if isinstance(value, float):
+        if math.isinf(value):
+            raise failed("D1001", value)
+        return not math.isnan(value)
+    return True
+
+
+def settled(value: Item) -> Item:
+    """A number as the language keeps it: whole numbers as integers within 64 bits."""
+    if type(value) is float and value.is_integer() and abs(value) < 2**63:
+        return int(value)
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        return float(value)
+    return value
+
+
+def bounded_text(text: str) -> str:
+    """The text, unless it is longer than a value may be."""
+    if len(text) > DEFAULT_LIMITS.value_bytes:
+        raise EvaluationFailed(None, MEMORY_LIMIT)
+    return text
+
+
+def number_text(value: int | float) -> str:
+    """A number as `$string` writes it ([A] 1e20 in full, 1e21 as an exponent; fractions to 15 digits)."""
+    if isinstance(value, int):
+        return str(value)
+    if not math.isfinite(value):
+        raise failed("D3001")
+    if value.is_integer() and abs(value) < 1e21:
+        digits, _, exponent = repr(value).partition("e")
+        if not exponent:
+            return str(int(value))
+        whole, _, fraction = digits.lstrip("-").partition(".")
+        return ("-" if value < 0 else "") + (whole + fraction).ljust(int(exponent) + 1, "0")
+    short = float(f"{value:.15g}")
+    text = repr(short)
+    if "e" in text:
+        mantissa, _, exponent = text.partition("e")
+        power = int(exponent)
+        if -7 <= power < 0:
+            return f"{short:.{len(mantissa.lstrip('-').replace('.', '')) - power - 1}f}"
+        return f"{mantissa.removesuffix('.0')}e{power:+d}"
+    return text.removesuffix(".0")
+
+
+def text_of(value: Item, prettify: bool = False) -> str:
+    """What `$string` gives: texts as they are, functions as "", anything else as JSON."""
+    if isinstance(value, str):
+        return value
+    budget = [DEFAULT_LIMITS.value_bytes]
+    return "".join(_pieces(value, "\n" if prettify else "", budget))
+
+
+def _pieces(value: Item, line: str, budget: list[int]) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from _members(((json.dumps(k, ensure_ascii=False), v) for k, v in value.items()), "{}", line, budget)
+        return
+    if isinstance(value, list):
+        yield from _members(((None, v) for v in value), "[]", line, budget)
+        return
+    if value is NULL or value is None:
+        piece = "null"
+    elif isinstance(value, bool):
+        piece = "true" if value else "false"
+    elif isinstance(value, (int, float)):
+        piece = number_text(value)
+    elif isinstance(value, str):
+        piece = json.dumps(value, ensure_ascii=False)
+    else:
+        piece = '""' if line != "" or budget[0] < DEFAULT_LIMITS.value_bytes else ""
+    _spend(budget, len(piece))
+    yield piece
+
+
+def _members(
+    members: Iterator[tuple[str | None, Item]], brackets: str, line: str, budget: list[int]
+) -> Iterator[str]:
+    _spend(budget, 2)
+    inner = line + "  " if line else ""
+    yield brackets[0]
+    empty = True
+    for name, member in members:
+        yield inner if empty else "," + inner
+        empty = False
+        if name is not None:
+            _spend(budget, len(name))
+            yield name + (": " if line else ":")
+        yield from _pieces(member, inner, budget)
+    yield (line if not empty else "") + brackets[1]
+
+
+def _spend(budget: list[int], amount: int) -> None:
+    budget[0] -= amount
+    if budget[0] < 0:
+        raise EvaluationFailed(None, MEMORY_LIMIT)
+
+
+def _string(value: Item, prettify: Item) -> Item:
+    if isinstance(value, Utils.JList) and value.outer_wrapper:
+        value = value[0]
+    return None if value is None else text_of(value, bool(prettify))
+
+
+def _number(value: Item) -> Item:
+    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+        return value
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, str) and _RADIX.fullmatch(value):
+        return int(value, 0)
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        number = float(value) if not value.lstrip("-").isdigit() else int(value) if len(value) < 400 else math.inf
+        if math.isfinite(number):
+            return number
+    raise failed("D3030", value)
+
+
+def _power(base: Item, exponent: Item) -> Item:
+    if base is None or exponent is None:
+        return None
+    try:
+        result = float(base) ** float(exponent)
+    except (OverflowError, ZeroDivisionError):
+        raise failed("D3061", base, exponent) from None
+    if isinstance(result, complex) or not math.isfinite(result):
+        raise failed("D3061", base, exponent)
+    return result
+
+
+def _sqrt(value: Item) -> Item:
+    if value is not None and value < 0:
+        raise failed("D3060", value)
+    return None if value is None else math.sqrt(value)
+
+
+def _round(value: Item, precision: Item) -> Item:
+    if value is None:
+        return None
+    if isinstance(value, int) and (precision is None or precision >= 0):
+        return value
+    import decimal
+
+    digits = int(precision or 0)
+    if abs(digits) > 400:
+        return value if digits > 0 else 0
+    with decimal.localcontext(prec=1_500):
+        return float(round(decimal.Decimal(str(value)), digits))
+
+
+def _floor(value: Item) -> Item:
+    return value if value is None or isinstance(value, int) else math.floor(value)
+
+
+def _ceil(value: Item) -> Item:
+    return value if value is None or isinstance(value, int) else math.ceil(value)
+
+
+def _abs(value: Item) -> Item:
+    return None if value is None else abs(value)
+
+
+def _sum(numbers: Item) -> Item:
+    if numbers is None:
+        return None
+    try:
+        return sum(numbers) if all(type(n) is int for n in numbers) else math.fsum(()) + sum(map(float, numbers))
+    except OverflowError:
+        return math.inf
+
+
+def _average(numbers: Item) -> Item:
+    return None if not numbers else _sum(numbers) / len(numbers)
+
+
+def _pad(text: Item, width: Item, filler: Item) -> Item:
+    if text is None or width is None:
+        return text
+    if abs(width) > DEFAULT_LIMITS.value_bytes:
+        raise EvaluationFailed(None, MEMORY_LIMIT)
+    filler = filler or " "
+    missing = abs(int(width)) - len(text)
+    if missing <= 0:
+        return text
+    padding = (filler * (missing // len(filler) + 1))[:missing]
+    return text + padding if width > 0 else padding + text
+
+
+def _join(texts: Item, separator: Item) -> Item:
+    if texts is None:
+        return None
+    if sum(map(len, texts)) + len(texts) * len(separator or "") > DEFAULT_LIMITS.value_bytes:
+        raise EvaluationFailed(None, MEMORY_LIMIT)
+    return (separator or "").join(texts)
+
+
+def _found(pattern: Pattern, text: str) -> Iterator[Match]:
+    try:
+        for match in pattern.find(text):
+            if match.start == match.end:
+                raise failed("D1004")
+            yield match
+    except PatternTooCostly:
+        raise EvaluationFailed(None, TIME_LIMIT) from None
+
+
+def _matches(matcher: Item, text: str) -> Iterator[tuple[str, int, int, list[Item]]]:
+    """What a matcher finds: text, start, end, groups. A matcher is a regex or a function of the expression."""
+    if isinstance(matcher, Pattern):
+        for match in _found(matcher, text):
+            yield match.text, match.start, match.end, [group if group is not None else "" for group in match.groups]
+        return
+    result = Functions.func_apply(matcher, [text])
+    while result is not None:
+        if not (isinstance(result, dict) and "match" in result and is_number(result.get("start"))):
+            raise failed("T1010")
+        yield result["match"], int(result["start"]), int(result["end"]), list(result.get("groups") or [])
+        following = result.get("next")
+        result = Functions.func_apply(following, []) if following is not None else None
+
+
+def _contains(text: Item, token: Item) -> Item:
+    if text is None:
+        return None
+    if isinstance(token, str):
+        return token in text
+    return next(_matches(token, text), None) is not None if token is not None else False
+
+
+def _match(text: Item, pattern: Item, limit: Item) -> Item:
+    if text is None:
+        return None
+    if limit is not None and limit < 0:
+        raise failed("D3040", limit)
+    result = Utils.create_sequence()
+    for found, start, _, groups in _matches(pattern, text):
+        if limit is not None and len(result) >= limit:
+            break
+        result.append({"match": found, "index": start, "groups": groups})
+    return result
+
+
+def _split(text: Item, separator: Item, limit: Item) -> Item:
+    if text is None:
+        return None
+    if limit is not None and limit < 0:
+        raise failed("D3020", limit)
+    if isinstance(separator, str):
+        parts = text.split(separator) if separator else list(text)
+    else:
+        parts, place = [], 0
+        for _, start, end, _ in _matches(separator, text):
+            parts.append(text[place:start])
+            place = end
+        parts.append(text[place:])
+    return parts if limit is None else parts[: math.ceil(limit) if limit else 0]
+
+
+def _replace(text: Item, pattern: Item, replacement: Item, limit: Item) -> Item:
+    if text is None:
+        return None
+    if pattern == "":
+        raise failed("D3010")
+    if limit is not None and limit < 0:
+        raise failed("D3011")
+    if isinstance(pattern, str) and isinstance(replacement, str):
+        grown = len(text) + text.count(pattern) * max(0, len(replacement) - len(pattern))
+        if grown > DEFAULT_LIMITS.value_bytes:
+            raise EvaluationFailed(None, MEMORY_LIMIT)
+        return text.replace(pattern, replacement, -1 if limit is None else math.ceil(limit))
+    parts, place, size = [], 0, 0
+    for count, (found, start, end, groups) in enumerate(_literal(pattern, text)):
+        if limit is not None and count >= limit:
+            break
+        new = _substitute(replacement, found, start, groups)
+        size += start - place + len(new)
+        if size > DEFAULT_LIMITS.value_bytes:
+            raise EvaluationFailed(None, MEMORY_LIMIT)
+        parts += (text[place:start], new)
+        place = end
+    return "".join((*parts, text[place:]))
+
+
+def _literal(pattern: Item, text: str) -> Iterator[tuple[str, int, int, list[Item]]]:
+    if not isinstance(pattern, str):
+        return _matches(pattern, text)
+    return ((pattern, m.start(), m.end(), []) for m in re.finditer(re.escape(pattern), text))
+
+
+def _substitute(replacement: Item, found: str, start: int, groups: list[Item]) -> str:
+    if isinstance(replacement, str):
+        return _expanded(replacement, found, groups)
+    result = Functions.func_apply(replacement, [{"match": found, "index": start, "groups": groups}])
+    if not isinstance(result, str):
+        raise failed("D3012", result)
+    return result
+
+
+def _expanded(template: str, found: str, groups: list[Item]) -> str:
+    """`$$` is a dollar, `$0` the match, `$n` a group; of two digits only as many as there are groups."""
+    digits = max(1, len(str(len(groups)))) if groups else 1
+
+    def value(match: re.Match[str]) -> str:
+        text = match.group(1)
+        if text == "$":
+            return "$"
+        if not text.isdigit():
+            return "$" + text
+        if text[0] == "0":
+            return found + text[1:]
+        number = int(text)
+        if number > len(groups) and len(text) > 1:
+            number, rest = int(text[0]), text[1:]
+            return (groups[number - 1] if number <= len(groups) else "") + rest
+        return groups[number - 1] if number <= len(groups) else ""
+
+    return re.sub(r"\$(\$|[0-9]{1,%d}|.|$)" % digits, value, template, flags=re.DOTALL)
+
+
+def _base64decode(text: Item) -> Item:
+    if text is None:
+        return None
+    try:
+        return base64.b64decode(text.encode() + b"==").decode("utf-8", "replace")
+    except ValueError:
+        raise EvaluationFailed(None, "Illegal base64 character") from None  # AWS gives no stable text [U]
+
+
+def _url(function: Callable[[str], str], name: str) -> Callable[[Item], Item]:
+    def call(text: Item) -> Item:
+        if text is None:
+            return None
+        try:
+            return function(text)
+        except UnicodeError:
+            raise failed("D3140", name, text) from None
+
+    return call
+
+
+def _sorted(items: Item, comparator: Item) -> Item:
+    if items is None or len(items) <= 1:
+        return items
+    if comparator is None:
+        if not (all(isinstance(i, str) for i in items) or all(is_number(i) for i in items)):
+            raise failed("D3070")
+        return sorted(items)
+    return sorted(items, key=functools.partial(_Ordered, comparator))
+
+
+class _Ordered:
+    """A member being sorted by a function that says whether its first argument belongs behind its second."""
+
+    __slots__ = ("comparator", "value")
+
+    def __init__(self, comparator: Item, value: Item) -> None:
+        self.comparator = comparator
+        self.value = value
+
+    def __lt__(self, other: _Ordered) -> bool:
+        return bool(Functions.to_boolean(Functions.func_apply(self.comparator, [other.value, self.value])))
+
+
+def _distinct(items: Item) -> Item:
+    if not isinstance(items, list) or len(items) <= 1:
+        return items
+    kept = {key(item): item for item in reversed(items)}
+    values = [kept[k] for k in dict.fromkeys(map(key, items))]
+    return Utils.create_sequence_from_iter(values) if isinstance(items, Utils.JList) and items.sequence else values
+
+
+def key(value: Item) -> object:
+    """A hashable stand-in: equal values have equal keys, `1` and `true` differ."""
+    if isinstance(value, list):
+        return ("list", *map(key, value))
+    if isinstance(value, dict):
+        return ("object", frozenset((name, key(member)) for name, member in value.items()))
+    return (isinstance(value, bool), id(value) if not isinstance(value, (str, int, float, bool)) else value)
+
+
+def _zip(*lists: Item) -> Item:
+    if any(member is None for member in lists):
+        return []
+    if min(map(len, lists)) * len(lists) > DEFAULT_LIMITS.elements:
+        raise EvaluationFailed(None, MEMORY_LIMIT)
+    return [list(row) for row in zip(*lists, strict=False)]
+
+
+def _merge(objects: Item) -> Item:
+    if objects is None:
+        return None
+    return {name: member for part in objects for name, member in part.items()}
+
+
+def _count(items: Item) -> Item:
+    return 0 if items is None else len(items)
+
+
+def _error(message: Item) -> Item:
+    raise failed("D3137", "$error() function evaluated" if message is None else message)
+
+
+def _assert(condition: Item, message: Item) -> Item:
+    if not condition:
+        raise failed("D3141", "$assert() statement failed" if message is None else message)
+    return None
+
+
+def _type(value: Item) -> Item:
+    return "function" if isinstance(value, Pattern) else Functions.type(value)
+
+
+def _picture(function: Callable[..., Item]) -> Callable[..., Item]:
+    """A function of the port with a picture: bounded, and its plain exceptions given their codes."""
+
+    @functools.wraps(function)
+    def call(value: Item, picture: Item = None, *rest: Item) -> Item:
+        if value is None:
+            return None
+        if isinstance(picture, str) and len(picture) > _LONGEST_PICTURE:
+            raise EvaluationFailed(None, MEMORY_LIMIT)
+        try:
+            return function(value, picture, *rest)
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, re.error) as error:
+            raise _coded(error, value, picture) from None
+
+    return call
+
+
+_PICTURE_TEXTS: Final = (
+    ("as a sequence", "D3130"),
+    ("same decimal group", "D3131"),
+    ("Unknown component", "D3132"),
+    ("'name' modifier", "D3133"),
+    ("four digits", "D3134"),
+    ("closing bracket", "D3135"),
+    ("missing specifiers", "D3136"),
+)
+
+
+def _coded(error: Exception, value: Item, picture: Item) -> Exception:
+    code = getattr(error, "error", None)
+    if isinstance(code, str) and re.fullmatch(r"[TDS]\d{4}", code):
+        return failed(code, picture)
+    for part, code in _PICTURE_TEXTS:
+        if part in str(error):
+            return failed(code, picture)
+    if isinstance(value, str):
+        return failed("D3110", value)
+    return EvaluationFailed(None, f"{type(error).__name__}: {error}")
+
+
+def _to_millis(text: Item, picture: Item = None) -> Item:
+    if text is None or picture is not None:
+        return None if text is None else Functions.datetime_to_millis(text, picture)
+    match = _INSTANT.fullmatch(text)
+    if match is None:
+        raise failed("D3110", text)
+    import datetime
+
+    year, month, day, hour, minute, second, fraction, zone = match.groups()
+    try:
+        moment = datetime.datetime(
+            int(year), int(month or 1), int(day or 1), int(hour or 0), int(minute or 0), int(second or 0),
+            tzinfo=datetime.UTC,
+        )  # fmt: skip
+    except ValueError:
+        raise failed("D3110", text) from None
+    offset = 0
+    if zone and zone != "Z":
+        offset = (int(zone[1:3]) * 60 + int(zone[-2:])) * (-60 if zone[0] == "-" else 60)
+    millis = int(((fraction or "") + "000")[:3])
+    return (int(moment.timestamp()) - offset) * 1_000 + millis
+
+
+def _parse_integer(text: Item, picture: Item) -> Item:
+    """NaN for a text the picture cannot read ([A])."""
+    try:
+        number = Functions.parse_integer(text, picture)
+    except (ValueError, KeyError, TypeError):
+        return math.nan
+    return math.nan if number is None else number
+
+
+def _format_number(value: Item, picture: Item, options: Item = None) -> Item:
+    names = {"decimal-separator": ".", "grouping-separator": ",", "digit": "#", "pattern-separator": ";"}
+    symbols = {name: (options or {}).get(name, default) for name, default in names.items()}
+    zero = ord((options or {}).get("zero-digit", "0"))
+    active = set(symbols.values()) | {chr(zero + digit) for digit in range(10)}
+    if any(not active.intersection(part) for part in picture.split(symbols["pattern-separator"])):
+        raise failed("D3086")
+    if isinstance(value, float) and not math.isfinite(value):
+        return non_finite_name(value)
+    return Functions.format_number(value, picture, options)
+
+
+def _round_base(value: Item, radix: Item) -> Item:
+    if value is None:
+        return None
+    base = 10 if radix is None else int(radix)
+    if not 2 <= base <= 36:
+        raise failed("D3100", base)
+    return Functions.base_repr(int(_round(value, 0)), base).lower()
+
+
+def _extra(name: str, function: Callable[..., Any], count: int) -> Callable[..., Item]:
+    """One of AWS's functions as the evaluator calls it; a surplus argument is refused by its number."""
+
+    def call(*arguments: Item) -> Item:
+        if len(arguments) > count and arguments[count] is not None:
+            raise dialect.mismatch(name, count + 1)
+        plain = [UNDEFINED if a is None else None if a is NULL else a for a in arguments[:count]]
+        plain += [UNDEFINED] * (count - len(plain))
+        result = function(*plain)
+        return None if result is UNDEFINED else with_nulls(result)
+
+    return call
+
+
+def with_nulls(value: Item) -> Item:
+    """A JSON value in the port's form: null as NULL at every depth, numbers in the language's model."""
+    if value is None:
+        return NULL
+    if isinstance(value, dict):
+        return {name: with_nulls(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [with_nulls(member) for member in value]
+    return settled(value)
+
+
+FUNCTIONS: Final[dict[str, tuple[str, Callable[..., Item]]]] = {
+    "abs": ("<n-:n>", _abs),
+    "append": ("<xx:a>", Functions.append),
+    "assert": ("<bs?:x>", _assert),
+    "average": ("<a<n>:n>", _average),
+    "base64decode": ("<s-:s>", _base64decode),
+    "base64encode": ("<s-:s>", lambda text: None if text is None else base64.b64encode(text.encode()).decode()),
+    "boolean": ("<x-:b>", Functions.to_boolean),
+    "ceil": ("<n-:n>", _ceil),
+    "clone": ("<(oa)-:o>", lambda value: value),
+    "contains": ("<s-(sf):b>", _contains),
+    "count": ("<a:n>", _count),
+    "decodeUrl": ("<s-:s>", _url(Functions.decode_url, "decodeUrl")),
+    "decodeUrlComponent": ("<s-:s>", _url(Functions.decode_url_component, "decodeUrlComponent")),
+    "distinct": ("<x:x>", _distinct),
+    "each": ("<o-f:a>", Functions.each),
+    "encodeUrl": ("<s-:s>", _url(Functions.encode_url, "encodeUrl")),
+    "encodeUrlComponent": ("<s-:s>", _url(Functions.encode_url_component, "encodeUrlComponent")),
+    "error": ("<s?:x>", _error),
+    "exists": ("<x:b>", Functions.exists),
+    "filter": ("<af>", Functions.filter),
+    "floor": ("<n-:n>", _floor),
+    "formatBase": ("<n-n?:s>", _round_base),
+    "formatInteger": ("<n-s:s>", _picture(Functions.format_integer)),
+    "formatNumber": ("<n-so?:s>", _picture(_format_number)),
+    "fromMillis": ("<n-s?s?:s>", _picture(Functions.datetime_from_millis)),
+    "join": ("<a<s>s?:s>", _join),
+    "keys": ("<x-:a<s>>", Functions.keys),
+    "length": ("<s-:n>", lambda text: None if text is None else len(text)),
+    "lookup": ("<x-s:x>", Functions.lookup),
+    "lowercase": ("<s-:s>", lambda text: None if text is None else text.lower()),
+    "map": ("<af>", Functions.map),
+    "match": ("<s-f<s:o>n?:a<o>>", _match),
+    "max": ("<a<n>:n>", lambda numbers: max(numbers) if numbers else None),
+    "merge": ("<a<o>:o>", _merge),
+    "min": ("<a<n>:n>", lambda numbers: min(numbers) if numbers else None),
+    "not": ("<x-:b>", Functions.not_),
+    "number": ("<(nsb)-:n>", _number),
+    "pad": ("<s-ns?:s>", _pad),
+    "parseInteger": ("<s-s:n>", _picture(_parse_integer)),
+    "power": ("<n-n:n>", _power),
+    "reduce": ("<afj?:j>", Functions.fold_left),
+    "replace": ("<s-(sf)(sf)n?:s>", _replace),
+    "reverse": ("<a:a>", Functions.reverse),
+    "round": ("<n-n?:n>", _round),
+    "sift": ("<o-f?:o>", Functions.sift),
+    "single": ("<af?>", Functions.single),
+    "sort": ("<af?:a>", _sorted),
+    "split": ("<s-(sf)n?:a<s>>", _split),
+    "spread": ("<x-:a<o>>", Functions.spread),
+    "sqrt": ("<n-:n>", _sqrt),
+    "string": ("<x-b?:s>", _string),
+    "substring": ("<s-nn?:s>", Functions.substring),
+    "substringAfter": ("<s-s:s>", Functions.substring_after),
+    "substringBefore": ("<s-s:s>", Functions.substring_before),
+    "sum": ("<a<n>:n>", _sum),
+    "toMillis": ("<s-s?:n>", _picture(_to_millis)),
+    "trim": ("<s-:s>", Functions.trim),
+    "type": ("<x:s>", _type),
+    "uppercase": ("<s-:s>", lambda text: None if text is None else text.upper()),
+    "zip": ("<a+>", _zip),
+}
+
+
+def for_environment(env: Any) -> dict[str, tuple[str, Callable[..., Item]]]:
+    """The functions that read the environment: time, randomness, ids."""
+
+    def now(picture: Item = None, zone: Item = None) -> Item:
+        return _picture(Functions.datetime_from_millis)(int(env.now * 1_000), picture, zone)
+
+    def shuffle(items: Item) -> Item:
+        mixed = list(items or ())
+        for place in range(len(mixed) - 1, 0, -1):
+            other = int(env.random() * (place + 1))
+            mixed[place], mixed[other] = mixed[other], mixed[place]
+        return None if items is None else mixed
+
+    functions: dict[str, tuple[str, Callable[..., Item]]] = {
+        "now": ("<s?s?:s>", now),
+        "millis": ("<:n>", lambda: int(env.now * 1_000)),
+        "shuffle": ("<a:a>", shuffle),
+    }
+    for name, (count, function) in dialect.aws_functions(env).items():
+        functions[name] = ("<" + "x?" * (count + 1) + ":x>", _extra(name, function, count))
+    return functions

@@ -1,0 +1,261 @@
+"""Where things stand in a JSON text: a parser that keeps positions, for diagnostics only.
+
+The values come from `asfn._json.decode`, which is fast and keeps no positions. This parser runs when that one
+failed, or when a finding needs a line and a column. It never recurses, so that no text can exhaust the stack,
+and its sentences are those of the parser AWS uses (Jackson), as far as they are known ([A] api.md section 8;
+others [R]).
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from typing import Final, NoReturn
+
+MAX_DEPTH: Final = 500
+"""Nesting of lists and objects that a definition may have, JSON and YAML. AWS's bound is not known [U]."""
+
+_BLANK: Final = re.compile(r"[ \t\r\n]*")
+_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_PLAIN: Final = re.compile(r'[^"\\\x00-\x1f]*')
+_WORD: Final = re.compile(r"[A-Za-z0-9_$]+")
+_LITERALS: Final = ("null", "true", "false")
+_VALUE: Final = "(JSON String, Number, Array, Object or token 'null', 'true' or 'false')"
+_SNIPPET_CHARACTERS: Final = 500
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """One value of the text. offset, key_offset: where the value and its key begin, None for the root's key.
+
+    members: children by name or index. repeated: names that stand again in this object, with the offset of
+    the later key.
+    """
+
+    offset: int
+    key_offset: int | None = None
+    members: dict[str | int, Node] = field(default_factory=dict)
+    repeated: list[tuple[str, int]] = field(default_factory=list)
+
+    def find(self, tokens: tuple[str | int, ...]) -> Node | None:
+        """The node at the end of a path of names and indexes, or None."""
+        node = self
+        for token in tokens:
+            child = node.members.get(token)
+            if child is None:
+                return None
+            node = child
+        return node
+
+
+class Lines:
+    """Line and column, both from 1, of an offset in a text."""
+
+    def __init__(self, text: str) -> None:
+        self._starts = [0, *(match.end() for match in re.finditer(r"\n|\r\n?", text))]
+
+    def position(self, offset: int) -> tuple[int, int]:
+        line = bisect_right(self._starts, offset)
+        return line, offset - self._starts[line - 1] + 1
+
+
+class JsonSyntaxError(ValueError):
+    """The text is not JSON. message: Jackson's sentence without the place; offset: where it stopped."""
+
+    def __init__(self, message: str, offset: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.offset = offset
+
+
+def source_location(text: str, line: int, column: int) -> str:
+    """AWS's location of a syntax error, `[Source: (String)"<text>"; line: 1, column: 4]`; cut when long [R]."""
+    cut = len(text) - _SNIPPET_CHARACTERS
+    snippet = f'"{text[:_SNIPPET_CHARACTERS]}"' + (f"[truncated {cut} chars]" if cut > 0 else "")
+    return f"[Source: (String){snippet}; line: {line}, column: {column}]"
+
+
+def parse_positions(text: str) -> Node:
+    """The nodes of a JSON text. Raises JsonSyntaxError; never anything else, whatever the text."""
+    return _Parser(text).parse()
+
+
+class _Parser:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+        self.lines: Lines | None = None
+        self.open: list[tuple[str, int, Node]] = []
+
+    def parse(self) -> Node:
+        """One value, read with a stack of open lists and objects instead of recursion."""
+        self.blanks()
+        root = self.value(None)
+        while self.open:
+            bracket, _, node = self.open[-1]
+            if bracket == "{":
+                self.member(node)
+            else:
+                self.element(node)
+        self.blanks()
+        if self.at < len(self.text):
+            self.unexpected(f"was expecting the end of the text after {'an object' if root.members else 'a value'}")
+        return root
+
+    def member(self, node: Node) -> None:
+        """The next name and value of the open object, or its end."""
+        self.blanks()
+        if self.peek("Object") == "}" and not node.members:
+            self.close()
+            return
+        if node.members and not self.separator("}", "Object"):
+            return
+        if self.peek("Object") != '"':
+            self.unexpected("was expecting double-quote to start field name")
+        key_offset = self.at
+        name = self.string("field name")
+        self.blanks()
+        if self.peek("Object") != ":":
+            self.unexpected("was expecting a colon to separate field name and value")
+        self.at += 1
+        self.blanks()
+        if name in node.members:
+            node.repeated.append((name, key_offset))
+        node.members[name] = self.value(key_offset)
+
+    def element(self, node: Node) -> None:
+        """The next value of the open list, or its end."""
+        self.blanks()
+        if self.peek("Array") == "]" and not node.members:
+            self.close()
+            return
+        if node.members and not self.separator("]", "Array"):
+            return
+        node.members[len(node.members)] = self.value(None)
+
+    def separator(self, end: str, kind: str) -> bool:
+        """Steps over the comma before the next entry; False when the list or object ended instead."""
+        character = self.peek(kind)
+        if character == end:
+            self.close()
+            return False
+        if character in "]}":
+            opening = self.place(self.open[-1][1])
+            message = f"Unexpected close marker '{character}': expected '{end}' (for {kind} starting at {opening})"
+            raise JsonSyntaxError(message, self.at + 1)
+        if character != ",":
+            self.unexpected(f"was expecting comma to separate {kind} entries")
+        self.at += 1
+        self.blanks()
+        return True
+
+    def value(self, key_offset: int | None) -> Node:
+        node = Node(self.at, key_offset)
+        text = self.text
+        character = self.peek("root" if not self.open else "Object" if self.open[-1][0] == "{" else "Array")
+        if character in "{[":
+            if len(self.open) >= MAX_DEPTH:
+                message = f"Document nesting depth ({MAX_DEPTH + 1}) exceeds the maximum allowed ({MAX_DEPTH})"
+                raise JsonSyntaxError(message, self.at)
+            self.open.append((character, self.at, node))
+            self.at += 1
+        elif character == '"':
+            self.string("string value")
+        elif character == "-" or character.isdecimal():
+            self.number()
+        else:
+            word = _WORD.match(text, self.at)
+            if word is None:
+                self.unexpected(f"expected a valid value {_VALUE}")
+            if word.group() not in _LITERALS:
+                message = f"Unrecognized token '{word.group()}': was expecting {_VALUE}"
+                raise JsonSyntaxError(message, word.end())
+            self.at = word.end()
+        return node
+
+    def number(self) -> None:
+        number = _NUMBER.match(self.text, self.at)
+        if number is None:
+            raise JsonSyntaxError("Invalid numeric value: expected digit (0-9) to follow minus sign", self.at + 1)
+        follower = self.text[number.end() : number.end() + 1]
+        if follower.isalnum() or follower in (".", "+", "-", "_"):
+            zero = number.group() in ("0", "-0") and follower.isdecimal()
+            why = "Leading zeroes not allowed" if zero else f"character '{follower}' cannot follow a number"
+            raise JsonSyntaxError(f"Invalid numeric value: {why}", number.end())
+        self.at = number.end()
+
+    def string(self, what: str) -> str:
+        """Steps over a string and returns its content."""
+        text = self.text
+        start = self.at
+        at = start + 1
+        pieces: list[str] = []
+        while True:
+            plain = _PLAIN.match(text, at)
+            assert plain is not None
+            pieces.append(plain.group())
+            at = plain.end()
+            if at >= len(text):
+                message = f"Unexpected end-of-input: was expecting closing quote for a {what}"
+                raise JsonSyntaxError(message, at)
+            character = text[at]
+            if character == '"':
+                self.at = at + 1
+                return "".join(pieces)
+            if character != "\\":
+                message = (
+                    f"Illegal unquoted character ((CTRL-CHAR, code {ord(character)})): "
+                    f"has to be escaped using backslash to be included in {what}"
+                )
+                raise JsonSyntaxError(message, at + 1)
+            piece, at = self.escape(at + 1)
+            pieces.append(piece)
+
+    def escape(self, at: int) -> tuple[str, int]:
+        """The character of the escape after a backslash, and the offset behind it."""
+        character = self.text[at : at + 1]
+        simple = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "/": "/"}
+        if character in simple and character:
+            return simple[character], at + 1
+        if character != "u":
+            shown = f"'{character}' (code {ord(character)})" if character else "at end of input"
+            raise JsonSyntaxError(f"Unrecognized character escape {shown}", at + 1)
+        digits = self.text[at + 1 : at + 5]
+        if not re.fullmatch(r"[0-9A-Fa-f]{4}", digits):
+            raise JsonSyntaxError("Unexpected character: expected a hex-digit for character escape sequence", at + 1)
+        code = int(digits, 16)
+        low = re.match(r"\\u([Dd][C-Fc-f][0-9A-Fa-f]{2})", self.text[at + 5 : at + 11])
+        if 0xD800 <= code < 0xDC00 and low:
+            return chr(0x10000 + ((code - 0xD800) << 10) + int(low.group(1), 16) - 0xDC00), at + 11
+        if 0xD800 <= code < 0xE000:
+            raise JsonSyntaxError(f"Invalid surrogate character: \\u{digits} stands alone", at + 5)
+        return chr(code), at + 5
+
+    def close(self) -> None:
+        self.open.pop()
+        self.at += 1
+
+    def blanks(self) -> None:
+        blank = _BLANK.match(self.text, self.at)
+        assert blank is not None
+        self.at = blank.end()
+
+    def peek(self, kind: str) -> str:
+        """The character at hand; the end of the text is an error."""
+        if self.at < len(self.text):
+            return self.text[self.at]
+        if not self.open:
+            raise JsonSyntaxError("No content to map due to end-of-input", self.at)
+        opening = self.place(self.open[-1][1])
+        message = f"Unexpected end-of-input: expected close marker for {kind} (start marker at {opening})"
+        raise JsonSyntaxError(message, self.at)
+
+    def unexpected(self, wanted: str) -> NoReturn:
+        character = self.text[self.at]
+        raise JsonSyntaxError(f"Unexpected character ('{character}' (code {ord(character)})): {wanted}", self.at + 1)
+
+    def place(self, offset: int) -> str:
+        if self.lines is None:
+            self.lines = Lines(self.text)
+        return source_location(self.text, *self.lines.position(offset))

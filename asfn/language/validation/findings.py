@@ -1,0 +1,142 @@
+"""Findings on their way: collected with paths, sorted by document order, then given lines and columns."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from asfn.language.diagnostics import Diagnostic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from asfn._json import Json
+    from asfn.language.diagnostics import Severity
+    from asfn.language.document import Document, Tokens
+
+SCHEMA = "SCHEMA_VALIDATION_FAILED"
+
+
+class _Finding:
+    __slots__ = ("code", "key", "message", "place", "pointer", "severity", "suggestion")
+
+    def __init__(
+        self,
+        severity: Severity,
+        code: str,
+        message: str,
+        pointer: str | None,
+        place: Tokens,
+        key: bool,
+        suggestion: str | None,
+    ) -> None:
+        self.severity = severity
+        self.code = code
+        self.message = message
+        self.pointer = pointer
+        self.place = place
+        self.key = key
+        self.suggestion = suggestion
+
+
+class Findings:
+    """What has been found so far.
+
+    path: the location that AWS names.   field: a member of the object at `path` that the finding is about; it
+    only moves line and column there.   placed=False: AWS gives no location.
+    """
+
+    def __init__(self) -> None:
+        self._items: list[_Finding] = []
+
+    def error(
+        self,
+        path: Tokens,
+        message: str,
+        *,
+        code: str = SCHEMA,
+        field: str | None = None,
+        suggestion: str | None = None,
+        placed: bool = True,
+    ) -> None:
+        place = path if field is None else (*path, field)
+        location = pointer(path) if placed else None
+        self._items.append(_Finding("ERROR", code, message, location, place, field is not None, suggestion))
+
+    def warning(
+        self,
+        path: Tokens,
+        message: str,
+        *,
+        code: str,
+        field: str | None = None,
+        suggestion: str | None = None,
+    ) -> None:
+        place = path if field is None else (*path, field)
+        self._items.append(_Finding("WARNING", code, message, pointer(path), place, field is not None, suggestion))
+
+    @property
+    def count(self) -> int:
+        return len(self._items)
+
+    def diagnostics(self, document: Document) -> list[Diagnostic]:
+        """All findings in document order, each with its line and column when the document has a text."""
+        if not self._items:
+            return []
+        order = _Order(document.value)
+        result = []
+        for item in sorted(self._items, key=lambda finding: order.key(finding.place)):
+            place = item.place
+            position = document.key_position(place) if item.key else document.position(place)
+            while position is None and place and document.text is not None:
+                place = place[:-1]
+                position = document.position(place)
+            line, column = position or (None, None)
+            result.append(
+                Diagnostic(item.severity, item.code, item.message, item.pointer, line, column, item.suggestion)
+            )
+        return result
+
+
+class _Order:
+    """Where a path stands in a document: the index of each step. A missing member sorts as its parent."""
+
+    def __init__(self, value: Json) -> None:
+        self._value = value
+        self._indexes: dict[int, dict[str, int]] = {}
+
+    def key(self, path: Tokens) -> tuple[int, ...]:
+        value = self._value
+        steps: list[int] = []
+        for token in path:
+            if isinstance(value, dict) and isinstance(token, str) and token in value:
+                indexes = self._indexes.get(id(value))
+                if indexes is None:
+                    indexes = self._indexes[id(value)] = {name: index for index, name in enumerate(value)}
+                steps.append(indexes[token])
+                value = value[token]
+            elif isinstance(value, list) and isinstance(token, int) and token < len(value):
+                steps.append(token)
+                value = value[token]
+            else:
+                break
+        return tuple(steps)
+
+
+def pointer(path: Tokens) -> str:
+    """AWS's location: names with slashes between them, indexes in brackets, `/States/Pay/Retry[0]` [A]."""
+    if not path:
+        return "/"
+    return "".join([f"[{token}]" if isinstance(token, int) else f"/{token}" for token in path])
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str | None:
+    """`Did you mean 'ResultPath'?` when one of the names is close to the given one."""
+    names = list(names)
+    lowered = {candidate.lower(): candidate for candidate in reversed(names)}
+    folded = name.strip().lower()
+    found = lowered.get(folded) or lowered.get(folded.replace(" ", "").replace("_", "").replace("-", ""))
+    if found is None:
+        close = difflib.get_close_matches(folded, lowered, n=1, cutoff=0.7)
+        found = lowered[close[0]] if close else None
+    return None if found is None or found == name else f"Did you mean '{found}'?"
