@@ -1,0 +1,655 @@
+"""The eight state types, each compiled to closures over its own data flow.
+
+`begin(scope)` is called on entry and again for each retry; `settle(scope, result)` takes the good result of the effect
+that `begin` asked for; `recover(scope, failure)` decides on Retry and Catch. All raise StateFailed, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from asfn._json import Payload, encode
+from asfn.arn import TaskResource, parse_task_resource
+from asfn.errors import StateFailed
+from asfn.language.choice import compile_comparison
+from asfn.language.jsonata import compile_expression, compile_value, is_expression, unexpected_type
+from asfn.language.model import (
+    MISSING,
+    ChoiceState,
+    FailState,
+    MapState,
+    ParallelState,
+    PassState,
+    SucceedState,
+    TaskState,
+    WaitState,
+)
+from asfn.language.paths import PathNotFound, compile_path
+from asfn.language.templates import compile_template, compile_text_source
+from asfn.language.timestamps import parse_timestamp
+from asfn.plan.dataflow import (
+    Source,
+    catch_finish,
+    effective_input,
+    input_path,
+    path_finish,
+    raw_input,
+    rule_finish,
+    select,
+    simple_finish,
+    value_finish,
+    value_source,
+)
+from asfn.plan.effects import CallTask, Failure, FanOut, SleepUntil, Step
+from asfn.plan.policy import choose_retrier, matches, retry_delay
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from asfn._json import Json
+    from asfn.language.model import Missing, State, StateMachine, WorkState
+    from asfn.limits import Limits
+    from asfn.plan.scope import Scope
+
+    ChildInput = Callable[[Scope, FanOut, int], Payload]
+    Number = Callable[[Scope], int | None]
+
+Begin = Callable[["Scope"], Step]
+Settle = Callable[["Scope", Payload], Step]
+Recover = Callable[["Scope", Failure], Step]
+
+MAX_SECONDS = 99_999_999
+
+
+@dataclass(eq=False, slots=True)
+class CompiledState:
+    """One state, ready to run. It holds nothing of any execution.
+
+    kind: the state's Type.   recover: None where AWS offers no Retry and Catch.
+    resource: of a Task.   branches: of a Parallel; of a Map the item processor alone.
+    child_input: gives a branch's or iteration's input.   counts_retries: the context object has State.RetryCount.
+    """
+
+    name: str
+    kind: str
+    begin: Begin
+    settle: Settle | None = None
+    recover: Recover | None = None
+    resource: TaskResource | None = None
+    branches: Sequence[CompiledMachine] = ()
+    child_input: ChildInput | None = None
+    counts_retries: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class CompiledMachine:
+    """The outermost machine, a branch, or an item processor."""
+
+    start_at: str
+    states: Mapping[str, CompiledState]
+    timeout_seconds: int | None = None
+
+
+def compile_machine(machine: StateMachine, limits: Limits) -> CompiledMachine:
+    """Compile a checked definition. Raises nothing that the validator has not reported before."""
+    states = {name: _BUILDERS[type(state)](state, limits) for name, state in machine.states.items()}
+    return CompiledMachine(machine.start_at, states, machine.timeout_seconds)
+
+
+def _text(value: Json) -> str:
+    """A value inside a cause: JSON text, a string without its quotes [A] errors.md 3.1."""
+    return value if isinstance(value, str) else encode(value)
+
+
+# --- Pass, Succeed, Fail -------------------------------------------------------------------------------------------
+
+
+def _pass(state: PassState, limits: Limits) -> CompiledState:
+    if state.query_language == "JSONata":
+        finish = value_finish(next=state.next, output=state.output, assign=state.assign, extra=None)
+        return CompiledState(state.name, "Pass", lambda scope: finish(scope, scope.input))
+    finish = path_finish(next=state.next, assign=state.assign, out=state.output_path, place=state.result_path)
+    source = effective_input(state.input_path, state.parameters)
+    if state.result is not MISSING:
+        literal = Payload(state.result)
+        if state.parameters is MISSING and source is raw_input:
+            return CompiledState(state.name, "Pass", lambda scope: finish(scope, literal))
+
+        def begin(scope: Scope) -> Step:
+            source(scope)  # its paths are checked though Result is what goes on
+            return finish(scope, literal)
+
+        return CompiledState(state.name, "Pass", begin)
+    return CompiledState(state.name, "Pass", lambda scope: finish(scope, source(scope)))
+
+
+def _succeed(state: SucceedState, limits: Limits) -> CompiledState:
+    finish = simple_finish(state)
+    source = input_path(state.input_path)
+    return CompiledState(state.name, "Succeed", lambda scope: finish(scope, source(scope)))
+
+
+def _fail(state: FailState, limits: Limits) -> CompiledState:
+    error = _fail_text(state, state.error, state.error_path, "Error")
+    cause = _fail_text(state, state.cause, state.cause_path, "Cause")
+
+    def begin(scope: Scope) -> Step:
+        return Failure(error(scope), cause(scope), "fail")
+
+    return CompiledState(state.name, "Fail", begin)
+
+
+def _fail_text(state: FailState, literal: str | None, path: str | None, field: str) -> Callable[[Scope], str | None]:
+    if path is not None:
+        source = compile_text_source(path, f"{field}Path")
+
+        def from_path(scope: Scope) -> str:
+            value = source.evaluate(scope.input.value, scope)
+            if not isinstance(value, str):  # [U] wording
+                raise StateFailed(
+                    "States.Runtime",
+                    f"The {field}Path parameter does not reference a string value: {path} == {_text(value)}",
+                )
+            return value
+
+        return from_path
+    if literal is not None and state.query_language == "JSONata" and is_expression(literal):
+        expression = compile_expression(literal, field)
+
+        def from_expression(scope: Scope) -> str:
+            value = expression.evaluate(scope, input=scope.input.value)
+            if not isinstance(value, str):
+                raise unexpected_type(expression, value, "string")
+            return value
+
+        return from_expression
+    return lambda scope: literal
+
+
+# --- Wait ----------------------------------------------------------------------------------------------------------
+
+
+def _wait(state: WaitState, limits: Limits) -> CompiledState:
+    finish = simple_finish(state)
+    source = input_path(state.input_path)
+    until = _wait_until(state)
+
+    def begin(scope: Scope) -> Step:
+        at = until(scope)
+        if at - scope.now > limits.wait_seconds:
+            raise StateFailed("States.Runtime", "Wait state delay is too long.")
+        return SleepUntil(at, "settle")
+
+    return CompiledState(state.name, "Wait", begin, settle=lambda scope, result: finish(scope, source(scope)))
+
+
+def _wait_until(state: WaitState) -> Callable[[Scope], float]:
+    if state.timestamp is not None:
+        if state.query_language == "JSONata" and is_expression(state.timestamp):
+            return _expression_timestamp(state.timestamp)
+        at = parse_timestamp(state.timestamp)
+        assert at is not None  # the validator refused anything else
+        return lambda scope: at
+    if state.seconds is not None:
+        seconds = _number(state.seconds, "Seconds", state.query_language == "JSONata", minimum=0)
+        return lambda scope: scope.now + (seconds(scope) or 0)
+    source = input_path(state.input_path)
+    if state.timestamp_path is not None:
+        path = compile_path(state.timestamp_path)
+
+        def timestamp_at(scope: Scope) -> float:
+            try:
+                value = path.select(source(scope).value, scope)
+            except PathNotFound:
+                raise StateFailed(
+                    "States.Runtime",
+                    f"The TimestampPath parameter does not reference an input value: {path.text}",
+                ) from None
+            at = parse_timestamp(value) if isinstance(value, str) else None
+            if at is None:
+                raise StateFailed(
+                    "States.Runtime",
+                    "The TimestampPath parameter does not reference a valid ISO-8601 extended offset date-time "
+                    f"format string: {path.text} == {_text(value)}",
+                )
+            return at
+
+        return timestamp_at
+    assert state.seconds_path is not None
+    seconds_path = compile_path(state.seconds_path)
+
+    def seconds_at(scope: Scope) -> float:
+        try:
+            value = seconds_path.select(source(scope).value, scope)
+        except PathNotFound:
+            raise StateFailed(
+                "States.Runtime",
+                f"The SecondsPath parameter does not reference an input value: {seconds_path.text}",
+            ) from None
+        found = f"{seconds_path.text} == {_text(value)}"
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise StateFailed("States.Runtime", f"The SecondsPath parameter cannot be parsed as a long value: {found}")
+        if value < 0:
+            raise StateFailed("States.Runtime", f"The SecondsPath parameter references a negative value: {found}")
+        return scope.now + value
+
+    return seconds_at
+
+
+def _expression_timestamp(text: str) -> Callable[[Scope], float]:
+    expression = compile_expression(text, "Timestamp")
+
+    def timestamp(scope: Scope) -> float:
+        value = expression.evaluate(scope, input=scope.input.value)
+        if not isinstance(value, str):
+            raise unexpected_type(expression, value, "string")
+        at = parse_timestamp(value)
+        if at is None:
+            raise StateFailed(
+                "States.QueryEvaluationError",
+                f"The Timestamp field cannot be parsed as an ISO-8601 extended offset date-time format string: {value}",
+                location="Timestamp",
+                evaluated=True,
+            )
+        return at
+
+    return timestamp
+
+
+def _number(value: int | str, field: str, jsonata: bool, *, minimum: int, maximum: int = MAX_SECONDS) -> Number:
+    """A field that takes a number, or in JSONata an expression that gives one."""
+    if isinstance(value, str) and jsonata and is_expression(value):
+        expression = compile_expression(value, field)
+
+        def evaluated(scope: Scope) -> int:
+            number = expression.evaluate(scope, input=scope.input.value)
+            if isinstance(number, bool) or not isinstance(number, int):
+                if isinstance(number, float) and number.is_integer():
+                    number = int(number)
+                else:
+                    raise unexpected_type(expression, number, "integer")
+            if not minimum <= number <= maximum:
+                raise StateFailed(  # [U] wording
+                    "States.QueryEvaluationError",
+                    f"The JSONata expression '{expression.source}' specified for the field '{field}' returned a value "
+                    f"out of range: {number} is not between {minimum} and {maximum}.",
+                    location=field,
+                )
+            return number
+
+        return evaluated
+    constant = int(value)
+    return lambda scope: constant
+
+
+def _path_number(text: str, field: str, source: Source, *, minimum: int) -> Number:
+    """TimeoutSecondsPath and HeartbeatSecondsPath. A path that selects nothing is recorded; the other texts are [U]."""
+    path = compile_path(text)
+
+    def number(scope: Scope) -> int:
+        value = select(path, source(scope).value, scope)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise StateFailed(
+                "States.Runtime",
+                f"The {field} parameter cannot be parsed as a long value: {text} == {_text(value)}",
+            )
+        if value < minimum:
+            raise StateFailed(
+                "States.Runtime",
+                f"The {field} parameter references a value below {minimum}: {text} == {_text(value)}",
+            )
+        return value
+
+    return number
+
+
+# --- Choice --------------------------------------------------------------------------------------------------------
+
+
+def _choice(state: ChoiceState, limits: Limits) -> CompiledState:
+    default = simple_finish(_with_next(state)) if state.default is not None else None
+
+    def unmatched() -> StateFailed:
+        return StateFailed(
+            "States.Runtime",
+            "Failed to transition out of the state. The state does not point to a next state.",
+        )
+
+    if state.query_language == "JSONata":
+        conditions = [
+            (_condition(rule.condition, f"Choices[{index}]/Condition"), rule_finish(state, rule, index))
+            for index, rule in enumerate(state.choices)
+        ]
+
+        def begin_jsonata(scope: Scope) -> Step:
+            for holds, finish in conditions:
+                if holds(scope):
+                    return finish(scope, scope.input)
+            if default is None:
+                raise unmatched()
+            return default(scope, scope.input)
+
+        return CompiledState(state.name, "Choice", begin_jsonata)
+
+    source = input_path(state.input_path)
+    rules = [
+        (compile_comparison(rule.comparison or {}), rule_finish(state, rule, index))
+        for index, rule in enumerate(state.choices)
+    ]
+
+    def begin(scope: Scope) -> Step:
+        document = source(scope)
+        for compares, finish in rules:
+            if compares(document.value, scope):
+                return finish(scope, document)
+        if default is None:
+            raise unmatched()
+        return default(scope, document)
+
+    return CompiledState(state.name, "Choice", begin)
+
+
+def _with_next(state: ChoiceState) -> State:
+    """The Choice as a state that goes to Default: its own Output and Assign run only then."""
+    return SucceedState(
+        name=state.name,
+        query_language=state.query_language,
+        next=state.default,
+        output_path=state.output_path,
+        output=state.output,
+        assign=state.assign,
+    )
+
+
+def _condition(condition: Json | Missing, field: str) -> Callable[[Scope], bool]:
+    if isinstance(condition, bool):
+        constant = condition
+        return lambda scope: constant
+    assert isinstance(condition, str)
+    expression = compile_expression(condition, field)
+
+    def holds(scope: Scope) -> bool:
+        value = expression.evaluate(scope, input=scope.input.value)
+        if not isinstance(value, bool):
+            raise unexpected_type(expression, value, "boolean")
+        return value
+
+    return holds
+
+
+# --- Task, Parallel, Map -------------------------------------------------------------------------------------------
+
+
+def _work_finish(state: WorkState) -> Settle:
+    if state.query_language == "JSONata":
+        return value_finish(next=state.next, output=state.output, assign=state.assign, extra="result")
+    return path_finish(
+        next=state.next,
+        assign=state.assign,
+        out=state.output_path,
+        place=state.result_path,
+        selector=state.result_selector,
+    )
+
+
+def _recover(state: WorkState) -> Recover:
+    catchers = [
+        (catcher.error_equals, catch_finish(state, catcher, index)) for index, catcher in enumerate(state.catch)
+    ]
+    retriers = state.retry
+
+    def recover(scope: Scope, failure: Failure) -> Step:
+        chosen = choose_retrier(retriers, failure, scope.retries) if retriers else None
+        if chosen is not None:
+            index, retrier = chosen
+            draw = scope.random() if retrier.full_jitter else 0.0
+            delay = retry_delay(retrier, scope.retries.get(index, 0) + 1, draw)
+            return SleepUntil(scope.now + delay, "begin", index)
+        for error_equals, caught in catchers:
+            if matches(error_equals, failure):
+                return caught(scope, failure)
+        return failure
+
+    return recover
+
+
+def _arguments(state: WorkState) -> Source:
+    if state.query_language == "JSONata":
+        return value_source(state.arguments, "Arguments")
+    return effective_input(state.input_path, state.arguments)
+
+
+def _task(state: TaskState, limits: Limits) -> CompiledState:
+    resource = parse_task_resource(state.resource)
+    source = _arguments(state)
+    jsonata = state.query_language == "JSONata"
+    document = raw_input if jsonata else input_path(state.input_path)
+    timeout = _seconds(state.timeout_seconds, state.timeout_seconds_path, "TimeoutSeconds", jsonata, document)
+    heartbeat = _seconds(state.heartbeat_seconds, state.heartbeat_seconds_path, "HeartbeatSeconds", jsonata, document)
+    role = _role(state.credentials, jsonata, document)
+
+    def begin(scope: Scope) -> Step:
+        payload = source(scope)
+        timeout_seconds = timeout(scope) if timeout is not None else None
+        return CallTask(
+            payload,
+            timeout_seconds,
+            scope.now + timeout_seconds if timeout_seconds is not None else None,
+            heartbeat(scope) if heartbeat is not None else None,
+            role(scope) if role is not None else None,
+            scope.token,
+        )
+
+    return CompiledState(
+        state.name,
+        "Task",
+        begin,
+        _work_finish(state),
+        _recover(state),
+        resource=resource,
+        counts_retries=True,
+    )
+
+
+def _seconds(value: int | str | None, path: str | None, field: str, jsonata: bool, document: Source) -> Number | None:
+    if path is not None:
+        return _path_number(path, f"{field}Path", document, minimum=1)
+    if value is None:
+        return None
+    return _number(value, field, jsonata, minimum=1)
+
+
+def _role(credentials: Json | Missing, jsonata: bool, document: Source) -> Callable[[Scope], str] | None:
+    if credentials is MISSING:
+        return None
+    if jsonata:
+        compiled = compile_value(credentials, "Credentials")
+
+        def evaluate(scope: Scope) -> Json:
+            return compiled.evaluate(scope, input=scope.input.value)
+    else:
+        template = compile_template(credentials)
+
+        def evaluate(scope: Scope) -> Json:
+            return template.evaluate(document(scope).value, scope)
+
+    def role(scope: Scope) -> str:
+        value = evaluate(scope)
+        arn = value.get("RoleArn") if isinstance(value, dict) else None
+        if not isinstance(arn, str):  # [U] wording
+            raise StateFailed("States.Runtime", f"The RoleArn of the field 'Credentials' is not a string: {_text(arn)}")
+        return arn
+
+    return role
+
+
+def _parallel(state: ParallelState, limits: Limits) -> CompiledState:
+    source = _arguments(state)
+    branches = [compile_machine(branch, limits) for branch in state.branches]
+    count = len(branches)
+    return CompiledState(
+        state.name,
+        "Parallel",
+        lambda scope: FanOut(count, count, source(scope)),
+        _work_finish(state),
+        _recover(state),
+        branches=branches,
+        child_input=lambda scope, fan_out, index: fan_out.document,
+        counts_retries=True,
+    )
+
+
+def _map(state: MapState, limits: Limits) -> CompiledState:
+    jsonata = state.query_language == "JSONata"
+    document = raw_input if jsonata else input_path(state.input_path)
+    items = _expression_items(state) if jsonata else _path_items(state, document)
+    concurrency = _concurrency(state, jsonata, document)
+
+    def begin(scope: Scope) -> Step:
+        found = items(scope)
+        wanted = concurrency(scope) if concurrency is not None else 0
+        limit = min(wanted, limits.inline_concurrency) if wanted else limits.inline_concurrency
+        return FanOut(len(found), limit, document(scope), Payload(found))
+
+    return CompiledState(
+        state.name,
+        "Map",
+        begin,
+        _work_finish(state),
+        _recover(state),
+        branches=[compile_machine(state.processor, limits)],
+        child_input=_item_input(state, jsonata),
+        counts_retries=True,
+    )
+
+
+def _path_items(state: MapState, document: Source) -> Callable[[Scope], list[Json]]:
+    text = state.items_path if state.items_path is not None else "$"
+    path = compile_path(text)
+    shown = text.removeprefix("$") if text.startswith("$$") else text  # [A] `$$` is shown with one `$`
+
+    def items(scope: Scope) -> list[Json]:
+        value = select(path, document(scope).value, scope)
+        if not isinstance(value, list):
+            raise StateFailed("States.Runtime", f'Reference path "{shown}" must point to array.', prefixed=False)
+        return value
+
+    return items
+
+
+def _expression_items(state: MapState) -> Callable[[Scope], list[Json]]:
+    if state.items is MISSING:
+
+        def from_input(scope: Scope) -> list[Json]:
+            value = scope.input.value
+            if not isinstance(value, list):
+                raise StateFailed(
+                    "States.QueryEvaluationError",
+                    f"Map state input must be an array but was: {encode(value)}",
+                    evaluation=True,
+                )
+            return value
+
+        return from_input
+    if isinstance(state.items, str) and is_expression(state.items):
+        expression = compile_expression(state.items, "Items")
+
+        def from_expression(scope: Scope) -> list[Json]:
+            value = expression.evaluate(scope, input=scope.input.value)
+            if not isinstance(value, list):
+                raise unexpected_type(expression, value, "array")
+            return value
+
+        return from_expression
+    compiled = compile_value(state.items, "Items")
+
+    def from_literal(scope: Scope) -> list[Json]:
+        value = compiled.evaluate(scope, input=scope.input.value)
+        if not isinstance(value, list):  # [U] the validator lets only lists and expressions through
+            raise StateFailed(
+                "States.QueryEvaluationError",
+                f"Map state input must be an array but was: {encode(value)}",
+                evaluation=True,
+            )
+        return value
+
+    return from_literal
+
+
+def _concurrency(state: MapState, jsonata: bool, document: Source) -> Number | None:
+    if state.max_concurrency_path is not None:
+        path = compile_path(state.max_concurrency_path)
+
+        def from_path(scope: Scope) -> int:
+            value = select(path, document(scope).value, scope)
+            return integer_of(value, "MaxConcurrencyPath", path.text)
+
+        return from_path
+    if state.max_concurrency is None:
+        return None
+    return _number(state.max_concurrency, "MaxConcurrency", jsonata, minimum=0, maximum=2**31 - 1)
+
+
+def integer_of(value: Json, field: str, path: str) -> int:
+    """A ...Path field of a Map: an integer, or text that parses as one [A]; else AWS's error. Below 0 fails too [U]."""
+    try:
+        if isinstance(value, str):
+            number = int(value)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            number = value
+        else:
+            raise ValueError
+        if number < 0:
+            raise ValueError
+    except ValueError:
+        raise StateFailed(
+            "States.Runtime",
+            f'The {field} field refers to value "{_text(value)}" which is not a valid integer: {path}',
+        ) from None
+    return number
+
+
+def _item_input(state: MapState, jsonata: bool) -> ChildInput:
+    """An iteration's input: the item, or ItemSelector evaluated with `$$.Map.Item` of that item."""
+    selector = state.item_selector
+    if selector is MISSING:
+
+        def item(scope: Scope, fan_out: FanOut, index: int) -> Payload:
+            assert fan_out.items is not None
+            return Payload(fan_out.items[index])
+
+        return item
+    if jsonata:
+        compiled = compile_value(selector, "ItemSelector")
+        return lambda scope, fan_out, index: Payload(
+            compiled.evaluate(scope.with_item(map_item(fan_out, index)), input=scope.input.value)
+        )
+    template = compile_template(selector)
+    return lambda scope, fan_out, index: Payload(
+        template.evaluate(fan_out.document.value, scope.with_item(map_item(fan_out, index)))
+    )
+
+
+def map_item(fan_out: FanOut, index: int) -> dict[str, Json]:
+    """The `Map` member of the context object for one iteration (asl.md section 6)."""
+    assert fan_out.items is not None
+    item: dict[str, Json] = {"Index": index, "Value": fan_out.items[index]}
+    if fan_out.item_keys is not None:
+        item["Key"] = fan_out.item_keys[index]
+    return {"Item": item}
+
+
+_BUILDERS: dict[type[State], Callable[..., CompiledState]] = {
+    PassState: _pass,
+    SucceedState: _succeed,
+    FailState: _fail,
+    WaitState: _wait,
+    ChoiceState: _choice,
+    TaskState: _task,
+    ParallelState: _parallel,
+    MapState: _map,
+}
+
+__all__ = ["CompiledMachine", "CompiledState", "compile_machine", "integer_of", "map_item"]
