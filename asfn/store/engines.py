@@ -1,0 +1,44 @@
+"""Which engines a claim takes over. Pure, and the same for every store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from asfn.store.records import EngineRow
+
+
+@dataclass(slots=True)
+class Roll:
+    """Ids of the engines in a store. living: they keep what they own.   fence: their epoch is to be raised
+    now. remove: taken over by an earlier claim, and their lease has ended since.
+    """
+
+    living: list[int] = field(default_factory=list)
+    fence: list[int] = field(default_factory=list)
+    remove: list[int] = field(default_factory=list)
+
+
+def call_roll(engines: Iterable[EngineRow], claimer: int, now: float, dead: Sequence[int]) -> Roll:
+    """Sort the engine rows for a claim by the engine `claimer`, which counts as living whatever its lease
+    says.
+
+    An engine runs only at the epoch it registered with, 1. A row above that has been taken over and owns
+    nothing; it stays for the rest of its lease, then goes.
+    """
+    roll = Roll()
+    for engine in engines:
+        ended = engine.lease_until < now
+        if engine.id == claimer:
+            roll.living.append(engine.id)
+        elif engine.epoch > 1:
+            if ended:
+                roll.remove.append(engine.id)
+        elif ended or engine.id in dead:
+            roll.fence.append(engine.id)
+        else:
+            roll.living.append(engine.id)
+    return roll

@@ -1,0 +1,103 @@
+"""The seam between the runtime and a database. One contract suite runs over every implementation.
+
+Only `writer.py` calls `apply`; everybody else reads. All methods raise StoreError, with a text that names
+the file and what to do, for anything the database refuses; EngineFenced from `apply` when the engine's
+epoch is not current.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from asfn.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from asfn.store.records import (
+        Commit,
+        EngineRow,
+        ExecutionQuery,
+        ExecutionRow,
+        FrameRow,
+        Segment,
+        StateMachineRow,
+    )
+
+
+class CommitRefused(StoreError):
+    """One commit of a group is at fault: nothing of the group was written. index: its place in the group.
+
+    `Writer` fails that commit alone and applies the others again. Never raised once anything may have been
+    written.
+    """
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(reason)
+        self.index = index
+
+
+class Store(Protocol):
+    """Durable state of engines, state machines and executions."""
+
+    async def open(self) -> None:
+        """Connect, and bring an older file to the current schema. A file of a newer version is refused,
+        unchanged.
+        """
+
+    async def close(self) -> None:
+        """Disconnect. Nothing is written; calling it twice does no harm."""
+
+    async def register_engine(self, now: float, lease_seconds: float) -> EngineRow:
+        """A new engine row with an id never used before in this file, epoch 1."""
+
+    async def renew_engine(self, engine: EngineRow, now: float, lease_seconds: float) -> None:
+        """Prolong the lease. Raises EngineFenced when the row's epoch is not the engine's, or the row is
+        gone.
+        """
+
+    async def retire_engine(self, engine: EngineRow) -> None:
+        """Give up every execution the engine owns (owner NULL) and delete its row. An orderly shutdown."""
+
+    async def claim(self, engine: EngineRow, now: float, *, dead: Sequence[int] = ()) -> list[ExecutionRow]:
+        """Take over, in one transaction, every RUNNING execution that has no owner, or whose owner is among
+        `dead`, has no row any more, or has a lease that ended before `now`; such engines are fenced (epoch
+        + 1). Rows oldest first.
+        """
+
+    async def other_engines(self, engine: EngineRow) -> list[EngineRow]:
+        """The rows of all other engines, to find dead ones by their advisory lock."""
+
+    async def apply(self, engine: EngineRow, commits: Sequence[Commit]) -> list[ExecutionRow | None]:
+        """Write all commits in one transaction, in order; answers as `Start` says, None for a Progress.
+
+        Checks the engine row's epoch inside the transaction. A Progress for an execution that is not
+        RUNNING, or not owned by the engine, writes nothing. Durable when it returns. Raises CommitRefused
+        for a key that another ARN holds, and for a segment that does not follow the execution's last event.
+        """
+
+    async def put_definition(self, digest: str, text: str) -> None:
+        """Keep a definition's text under its digest; one that is there already is left as it is."""
+
+    async def definition(self, digest: str) -> str | None: ...
+
+    async def put_state_machine(self, row: StateMachineRow) -> None:
+        """Insert or replace by ARN."""
+
+    async def delete_state_machine(self, arn: str) -> None:
+        """Delete the registration; definitions and executions stay."""
+
+    async def state_machine(self, arn: str) -> StateMachineRow | None: ...
+
+    async def state_machines(self) -> list[StateMachineRow]:
+        """All of them, by name."""
+
+    async def execution(self, arn: str) -> ExecutionRow | None: ...
+
+    async def executions(self, query: ExecutionQuery) -> list[ExecutionRow]: ...
+
+    async def frames(self, key: int) -> list[FrameRow]:
+        """All live frames of an execution, in no order."""
+
+    async def segments(self, key: int, *, after_id: int = 0, limit: int = 100) -> list[Segment]:
+        """The segments that hold events with an id above after_id, in order, at most `limit` of them."""

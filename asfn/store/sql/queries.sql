@@ -1,0 +1,127 @@
+-- Every statement of sqlite.py, by name. Lists of keys, ids and texts come as one JSON array, so that a statement
+-- never changes with its arguments and stays prepared.
+
+-- name: read_engine_epoch
+-- The fence: asked first in every transaction of an engine.
+SELECT epoch FROM engines WHERE id = :id;
+
+-- name: insert_engine
+INSERT INTO engines (epoch, lease_until, registered_at) VALUES (1, :lease_until, :now) RETURNING id;
+
+-- name: renew_engine
+-- No row: another engine took over.
+UPDATE engines SET lease_until = :lease_until WHERE id = :id AND epoch = :epoch RETURNING id;
+
+-- name: select_engines
+SELECT id, epoch, lease_until FROM engines ORDER BY id;
+
+-- name: fence_engines
+UPDATE engines SET epoch = epoch + 1 WHERE id IN (SELECT value FROM json_each(:ids));
+
+-- name: delete_engines
+DELETE FROM engines WHERE id IN (SELECT value FROM json_each(:ids));
+
+-- name: disown_executions
+UPDATE executions SET owner = NULL WHERE status = 'RUNNING' AND owner = :id;
+
+-- name: select_owners
+-- The different owners of running executions: one step in the index for each, however many executions they have.
+WITH RECURSIVE owners (id) AS (
+    SELECT (SELECT min(owner) FROM executions INDEXED BY executions_owner WHERE status = 'RUNNING' AND owner > 0)
+    UNION ALL
+    SELECT (
+        SELECT min(owner) FROM executions INDEXED BY executions_owner WHERE status = 'RUNNING' AND owner > owners.id
+    )
+    FROM owners WHERE owners.id IS NOT NULL
+)
+SELECT id FROM owners WHERE id IS NOT NULL;
+
+-- name: claim_orphans
+UPDATE executions INDEXED BY executions_owner SET owner = :id, wake_at = NULL
+WHERE status = 'RUNNING' AND owner IN (SELECT value FROM json_each(:gone))
+RETURNING key;
+
+-- name: claim_unowned
+UPDATE executions INDEXED BY executions_owner SET owner = :id, wake_at = NULL
+WHERE status = 'RUNNING' AND owner IS NULL
+RETURNING key;
+
+-- name: insert_definition
+INSERT INTO definitions (digest, text) VALUES (:digest, :text) ON CONFLICT DO NOTHING;
+
+-- name: select_definition
+SELECT text FROM definitions WHERE digest = :digest;
+
+-- name: upsert_state_machine
+INSERT INTO state_machines (arn, name, type, digest, role_arn, created_at, updated_at, revision_id)
+VALUES (:arn, :name, :type, :digest, :role_arn, :created_at, :updated_at, :revision_id)
+ON CONFLICT (arn) DO UPDATE SET
+    name = excluded.name, type = excluded.type, digest = excluded.digest, role_arn = excluded.role_arn,
+    created_at = excluded.created_at, updated_at = excluded.updated_at, revision_id = excluded.revision_id;
+
+-- name: delete_state_machine
+DELETE FROM state_machines WHERE arn = :arn;
+
+-- name: select_state_machine
+SELECT arn, name, type, digest, role_arn, created_at, updated_at, revision_id FROM state_machines WHERE arn = :arn;
+
+-- name: select_state_machines
+SELECT arn, name, type, digest, role_arn, created_at, updated_at, revision_id FROM state_machines ORDER BY name, arn;
+
+-- name: select_executions
+-- The head of every query for whole rows, in the order of ExecutionRow; sqlite.py puts a WHERE behind it.
+SELECT x.key, x.arn, x.name, x.state_machine_arn, x.digest, x.type, x.role_arn,
+    coalesce(x.input, (SELECT text FROM payloads p WHERE p.execution = x.key AND p.digest = x.input_digest)),
+    x.started_at, x.status, x.stopped_at,
+    coalesce(x.output, (SELECT text FROM payloads p WHERE p.execution = x.key AND p.digest = x.output_digest)),
+    x.error, x.cause, x.failed_state, x.redrive_count, x.redriven_at, x.owner, x.wake_at
+FROM executions x;
+
+-- name: select_standings
+-- What decides whether a Progress may write: who owns the execution, and the last event it has.
+SELECT x.key, x.status, x.owner,
+    (SELECT s.last_id FROM segments s WHERE s.execution = x.key ORDER BY s.last_id DESC LIMIT 1)
+FROM executions x WHERE x.key IN (SELECT value FROM json_each(:keys));
+
+-- name: insert_execution
+INSERT INTO executions (key, arn, name, state_machine_arn, digest, type, role_arn, input, input_digest, started_at,
+    status, stopped_at, output, output_digest, error, cause, failed_state, redrive_count, redriven_at, owner, wake_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: insert_payload
+INSERT INTO payloads (execution, digest, text) VALUES (?, ?, ?) ON CONFLICT DO NOTHING;
+
+-- name: insert_segment
+INSERT INTO segments (execution, first_id, last_id, body, texts) VALUES (?, ?, ?, ?, ?);
+
+-- name: delete_frames_below
+-- A path and everything below it. Paths from ?2 up to ?2 || '0' are those that begin with ?2 and go on with a
+-- character before '0'; of them only '/' (the last before '0') leads to a child.
+DELETE FROM frames
+WHERE execution = ?1 AND path >= ?2 AND path < ?2 || '0' AND (path = ?2 OR path >= ?2 || '/');
+
+-- name: delete_frames
+DELETE FROM frames WHERE execution = ?1;
+
+-- name: upsert_frame
+INSERT INTO frames (execution, path, body, texts) VALUES (?, ?, ?, ?)
+ON CONFLICT (execution, path) DO UPDATE SET body = excluded.body, texts = excluded.texts;
+
+-- name: finish_execution
+UPDATE executions
+SET status = ?2, stopped_at = ?3, output = ?4, output_digest = ?5, error = ?6, cause = ?7, failed_state = ?8,
+    owner = NULL, wake_at = NULL
+WHERE key = ?1;
+
+-- name: park_execution
+UPDATE executions SET owner = NULL, wake_at = ?2 WHERE key = ?1;
+
+-- name: select_frames
+SELECT path, body, texts FROM frames WHERE execution = :key;
+
+-- name: select_segments
+SELECT first_id, last_id, body, texts FROM segments
+WHERE execution = :key AND last_id > :after_id ORDER BY last_id LIMIT :limit;
+
+-- name: select_payloads
+SELECT digest, text FROM payloads WHERE execution = :key AND digest IN (SELECT value FROM json_each(:digests));

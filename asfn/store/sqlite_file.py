@@ -1,0 +1,259 @@
+"""One SQLite file through aiosqlite: opening, refusing, migrating, reading, and transactions that end.
+
+Two connections, so that a long read never waits behind the writer, nor the writer behind it (WAL).
+Everything that waits for SQLite's threads happens inside `off_loop`. It knows statements, not what they
+mean: see sqlite.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import contextmanager, nullcontext, suppress
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+
+import aiosqlite
+
+from asfn.errors import StoreError
+from asfn.store.queries import load, statements
+from asfn.store.shield import to_the_end
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+T = TypeVar("T")
+Row: TypeAlias = tuple[Any, ...]  # SQLite types its cells, not its rows
+
+APPLICATION_ID: Final = int.from_bytes(b"asfn", "big")
+MIGRATIONS: Final = ("schema.sql",)
+"""Scripts in `sql/`; the file's version (PRAGMA user_version) is how many of them it has seen."""
+
+BUSY_SECONDS: Final = 10.0
+OLDEST_SQLITE: Final = (3, 37)  # STRICT tables; RETURNING needs 3.35
+_WAL_ATTEMPTS: Final = 20
+
+_NO_PARAMETERS: Final[dict[str, Any]] = {}
+
+# What to say for SQLite's primary result codes (sqlite.org/rescode.html); {path} is the file.
+_SENTENCES: Final = {
+    sqlite3.SQLITE_FULL: "the disk of {path} is full: free some space; nothing of this write was kept",
+    sqlite3.SQLITE_READONLY: "{path} is read-only: let this user write the file and its folder",
+    sqlite3.SQLITE_CANTOPEN: "{path} cannot be opened: its folder must exist and be writable",
+    sqlite3.SQLITE_PERM: "{path} cannot be opened: this user must be able to read and write it",
+    sqlite3.SQLITE_BUSY: (
+        f"{{path}} has been locked by another process for more than {BUSY_SECONDS:.0f} seconds: "
+        "end the program that holds it, or try again"
+    ),
+    sqlite3.SQLITE_CORRUPT: "{path} is damaged: restore a copy, or rescue it with `sqlite3 FILE .recover`",
+    sqlite3.SQLITE_NOTADB: "{path} is not an SQLite database: give another path; the file was left as it is",
+    sqlite3.SQLITE_IOERR: "the disk of {path} failed: look at the system's log, then try again",
+}
+
+
+def refusal(path: str, error: Exception) -> StoreError:
+    """What to tell the user for an error of SQLite: one sentence with the file and what to do, and SQLite's
+    own words.
+    """
+    code = getattr(error, "sqlite_errorcode", None)
+    sentence = _SENTENCES.get(code & 0xFF) if code is not None else None
+    return StoreError(f"{(sentence or '{path} refused an operation').format(path=path)} (SQLite says: {error})")
+
+
+class Transaction:
+    """The statements of one open transaction. Each call is one hop to SQLite's thread."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+
+    async def rows(self, sql: str, parameters: Mapping[str, Any] | Sequence[Any] = _NO_PARAMETERS) -> list[Row]:
+        """Run a statement and give all its rows."""
+        return list(await self._connection.execute_fetchall(sql, parameters))  # type: ignore[arg-type]
+
+    async def many(self, sql: str, parameters: Sequence[Sequence[Any]]) -> None:
+        """Run a statement once for each member of `parameters`; nothing happens for none."""
+        if parameters:
+            await self._connection.executemany(sql, parameters)
+
+
+class SqliteFile:
+    """Connections to one file. All methods raise StoreError for whatever SQLite refuses.
+
+    off_loop: makes the context entered while SQLite works, so that a loop with virtual time knows to wait
+    for it. migrations: names of the scripts to bring a file to the current version; given by tests.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        off_loop: Callable[[], AbstractContextManager[object]] = nullcontext,
+        migrations: Sequence[str] = MIGRATIONS,
+    ) -> None:
+        self.path = str(path)
+        self._off_loop = off_loop
+        self._migrations = migrations
+        self._writer: aiosqlite.Connection | None = None
+        self._reader: aiosqlite.Connection | None = None
+        self._turn = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Connect, creating the file where there is none, and bring it to the current version.
+
+        Refused, and left as they are: files that are no database, those of another application, and those
+        of a newer version.
+        """
+        if self._writer is not None:
+            return
+        self._turn = asyncio.Lock()  # a lock belongs to one event loop
+        try:
+            with self._off_loop(), self._refusals():
+                await to_the_end(self._open())
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Disconnect, after the transaction that is running. Calling it twice does no harm."""
+        await to_the_end(self._close())
+
+    async def rows(self, sql: str, parameters: Mapping[str, Any] | Sequence[Any] = _NO_PARAMETERS) -> list[Row]:
+        """Read on the reading connection: what was committed last."""
+        connection = self._connected(self._reader)
+        with self._off_loop(), self._refusals():
+            return list(await connection.execute_fetchall(sql, parameters))  # type: ignore[arg-type]
+
+    async def write(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
+        """Run one writing statement, a transaction by itself; gives what it returns."""
+        async with self._turn:
+            connection = self._connected(self._writer)
+            with self._off_loop(), self._refusals():
+                return list(await connection.execute_fetchall(sql, parameters))  # type: ignore[arg-type]
+
+    async def transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Run `work` between BEGIN IMMEDIATE and COMMIT; whatever it raises rolls back. Durable when it
+        returns.
+
+        A caller that is cancelled waits for the end of the transaction, which is then not cut in two.
+        """
+        return await to_the_end(self._transact(work))
+
+    async def _transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        async with self._turn:
+            connection = self._connected(self._writer)
+            with self._off_loop(), self._refusals():
+                if connection.in_transaction:  # a rollback that could not run, on a disk that failed
+                    await connection.rollback()
+                try:
+                    await connection.execute_fetchall("BEGIN IMMEDIATE")
+                    result = await work(Transaction(connection))
+                    await connection.execute_fetchall("COMMIT")
+                except BaseException:
+                    with suppress(sqlite3.Error):  # SQLite may have rolled back by itself; the first error counts
+                        await connection.rollback()
+                    raise
+                return result
+
+    def _connected(self, connection: aiosqlite.Connection | None) -> aiosqlite.Connection:
+        if connection is None:
+            raise StoreError(f"{self.path} is not open: open the store first")
+        return connection
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise refusal(self.path, error) from error
+
+    async def _open(self) -> None:
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+            raise StoreError(
+                f"{self.path} needs SQLite 3.37 or newer, and this Python has {sqlite3.sqlite_version}: "
+                "use a newer Python build"
+            )
+        if self.path in {"", ":memory:"}:
+            raise StoreError("SQLite's own memory databases are not shared by connections: use memory:// instead")
+        self._writer = writer = await self._connect()
+        await self._check(writer)
+        await self._use_wal(writer)
+        await writer.execute_fetchall("PRAGMA synchronous = FULL")
+        await writer.execute_fetchall("PRAGMA journal_size_limit = 67108864")
+        await writer.execute_fetchall("PRAGMA cache_size = -16384")
+        await self._migrate(writer)
+        self._reader = await self._connect()
+        await self._reader.execute_fetchall("PRAGMA query_only = ON")
+
+    async def _close(self) -> None:
+        async with self._turn:
+            reader, self._reader = self._reader, None
+            writer, self._writer = self._writer, None
+            with self._off_loop(), self._refusals():
+                try:
+                    if reader is not None:
+                        await reader.close()
+                finally:
+                    if writer is not None:
+                        await writer.close()
+
+    async def _connect(self) -> aiosqlite.Connection:
+        return await aiosqlite.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+
+    async def _check(self, connection: aiosqlite.Connection) -> int:
+        """The file's version. Raises StoreError when the file is not ours to write; nothing is written
+        here.
+        """
+        [(application_id,)] = await connection.execute_fetchall("PRAGMA application_id")
+        [(version,)] = await connection.execute_fetchall("PRAGMA user_version")
+        [(tables,)] = await connection.execute_fetchall("SELECT count(*) FROM sqlite_master")
+        if application_id == 0 and version == 0 and tables == 0:
+            return 0
+        if application_id != APPLICATION_ID:
+            raise StoreError(
+                f"{self.path} is a database of another application: give another path; the file was left as it is"
+            )
+        if version > len(self._migrations):
+            raise StoreError(
+                f"{self.path} was written by a newer asfn (schema {version}; this one knows up to "
+                f"{len(self._migrations)}): upgrade asfn; the file was left as it is"
+            )
+        return int(version)
+
+    async def _use_wal(self, connection: aiosqlite.Connection) -> None:
+        """Switch to WAL. SQLite answers "locked" at once, without its busy wait, when two processes do so
+        together; an empty write transaction is the wait it lacks.
+        """
+        for attempt in range(1, _WAL_ATTEMPTS + 1):
+            try:
+                [(mode,)] = await connection.execute_fetchall("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if attempt == _WAL_ATTEMPTS or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+                await connection.execute_fetchall("BEGIN IMMEDIATE")
+                await connection.execute_fetchall("COMMIT")
+            else:
+                break
+        if mode != "wal":
+            raise StoreError(
+                f"{self.path} cannot be used in WAL mode (it stays in {mode}): "
+                "put it on a local disk, not a network one"
+            )
+
+    async def _migrate(self, connection: aiosqlite.Connection) -> None:
+        if await self._check(connection) == len(self._migrations):
+            return
+        await connection.execute_fetchall("BEGIN IMMEDIATE")
+        try:
+            for script in self._migrations[await self._check(connection) :]:
+                for statement in statements(load(script)):
+                    await connection.execute_fetchall(statement)
+            await connection.execute_fetchall(f"PRAGMA application_id = {APPLICATION_ID}")
+            await connection.execute_fetchall(f"PRAGMA user_version = {len(self._migrations)}")
+            await connection.execute_fetchall("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                await connection.rollback()
+            raise

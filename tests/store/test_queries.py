@@ -1,0 +1,107 @@
+"""The SQL files: how they are read, and that SQLite finds an index for what is asked often."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+import pytest
+
+from asfn.store.queries import load, named, statements
+from asfn.store.records import ExecutionQuery
+from asfn.store.sqlite import list_query
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+QUERIES = named(load("queries.sql"))
+
+
+@pytest.fixture
+def connection() -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    for statement in statements(load("schema.sql")):
+        connection.execute(statement)
+    yield connection
+    connection.close()
+
+
+def plan(connection: sqlite3.Connection, sql: str) -> list[str]:
+    """What SQLite means to do for a statement, whatever its parameters."""
+    return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}")]
+
+
+def test_names_lead_to_statements_without_comments() -> None:
+    text = "-- about the file\n\n-- name: one\n-- why\nSELECT 1;\n\n-- name: two\nSELECT\n  2;\n"
+
+    assert named(text) == {"one": "SELECT 1", "two": "SELECT\n  2"}
+
+
+def test_a_name_that_stands_twice_is_an_error() -> None:
+    with pytest.raises(ValueError, match="two queries are named one"):
+        named("-- name: one\nSELECT 1;\n-- name: one\nSELECT 2;\n")
+
+
+def test_a_script_is_split_at_the_ends_of_statements() -> None:
+    script = "-- first; here\nCREATE TABLE a (\n  b TEXT -- c;\n);\nINSERT INTO a VALUES (';');\n-- the end\n"
+
+    found = list(statements(script))
+
+    assert len(found) == 2
+    assert found[1] == "INSERT INTO a VALUES (';');"
+
+
+def test_a_script_that_ends_inside_a_statement_is_an_error() -> None:
+    with pytest.raises(ValueError, match="ends inside a statement: SELECT 1"):
+        list(statements("SELECT 1"))
+
+
+@pytest.mark.parametrize("name", sorted(QUERIES))
+def test_every_query_fits_the_schema_and_reads_no_large_table_from_end_to_end(
+    connection: sqlite3.Connection, name: str
+) -> None:
+    steps = plan(connection, QUERIES[name])
+
+    whole = {"select_executions", "select_engines", "select_state_machines"}  # short tables, and the head of lists
+    assert [step for step in steps if step.startswith("SCAN ") and name not in whole] == [
+        step for step in steps if step.startswith(("SCAN json_each", "SCAN CONSTANT", "SCAN owners"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (ExecutionQuery(), "executions_started"),
+        (ExecutionQuery(before=(1.0, 1)), "executions_started"),
+        (ExecutionQuery(state_machine_arn="m"), "executions_machine"),
+        (ExecutionQuery(state_machine_arn="m", before=(1.0, 1)), "executions_machine"),
+        (ExecutionQuery(state_machine_arn="m", status="FAILED"), "executions_machine_status"),
+        (ExecutionQuery(state_machine_arn="m", status="FAILED", before=(1.0, 1)), "executions_machine_status"),
+        (ExecutionQuery(status="FAILED"), "executions_status"),
+    ],
+)
+def test_lists_are_read_in_the_order_of_an_index(
+    connection: sqlite3.Connection, query: ExecutionQuery, index: str
+) -> None:
+    sql, _ = list_query(query)
+
+    steps = plan(connection, sql)
+
+    assert any(f"USING INDEX {index} " in f"{step} " for step in steps)
+    assert not any("TEMP B-TREE" in step for step in steps)
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("select_owners", "executions_owner"),
+        ("claim_orphans", "executions_owner"),
+        ("claim_unowned", "executions_owner"),
+        ("disown_executions", "executions_owner"),
+        ("select_segments", "segments_execution"),
+        ("select_standings", "segments_execution"),
+        ("select_payloads", "payloads_digest"),
+    ],
+)
+def test_hot_queries_use_their_index(connection: sqlite3.Connection, name: str, index: str) -> None:
+    assert any(f"INDEX {index} " in step for step in plan(connection, QUERIES[name]))
