@@ -1,0 +1,393 @@
+"""The engine: what a program enters, registers functions with, and starts executions on.
+
+The only place that puts the parts together: a URL becomes a store, a function a handler. Everything runs on the
+caller's own event loop; entering resumes what the file holds, leaving drains and parks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import glob
+import logging
+import os
+import random
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
+
+from asfn._json import JsonError, Payload, check_finite
+from asfn.arn import Arns, check_name
+from asfn.errors import (
+    EngineClosed,
+    ExecutionAlreadyExists,
+    ExecutionDoesNotExist,
+    InvalidExecutionInput,
+    StateMachineDoesNotExist,
+)
+from asfn.limits import Limits
+from asfn.runtime.calls import Calls
+from asfn.runtime.clock import Clock, SystemClock
+from asfn.runtime.handle import Execution, ExecutionInfo
+from asfn.runtime.liveness import EngineLock
+from asfn.runtime.machines import Definition, Machines, StateMachineInfo
+from asfn.runtime.supervisor import Supervisor
+from asfn.store.memory import MemoryStore
+from asfn.store.records import ExecutionQuery, ExecutionRow
+from asfn.store.writer import Writer
+from asfn.tasks.function import FunctionHandler
+from asfn.tasks.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asfn._json import Json
+    from asfn.runtime.execution import Run
+    from asfn.store.protocol import Store
+    from asfn.store.records import EngineRow, ExecutionStatus, MachineType
+    from asfn.tasks.lambda_ import LambdaHandler
+    from asfn.tasks.protocol import Handler, Resolver
+    from asfn.tasks.registry import OnResume
+
+logger = logging.getLogger("asfn.engine")
+
+F = TypeVar("F", bound="Callable[..., Any]")  # Any: a registered function's own signature
+_WORKER_THREADS: Final = 32
+
+
+class Engine:
+    """Runs Amazon States Language state machines on the caller's event loop.
+
+    database: "memory://", "sqlite:///relative/path.db", "sqlite:////absolute/path.db", or a Store.
+    definitions: a glob of definition files to register on entering; `flows/order.asl.json` becomes `order`.
+    limits: "aws" (the quotas of AWS Step Functions), "relaxed", or a Limits.
+    region, account: of the ARNs this engine gives out.
+    resolver: answers Tasks instead of the functions and routes registered here; for tests.
+    lease_seconds: how long this engine's executions stay its own when its process cannot be seen to live.
+    drain_seconds: how long leaving waits for handler calls in flight.
+    commit: "default" takes barriers where something outside happens; "awaited" after every single transition.
+    Errors: every method raises an AsfnError for what the caller can mend; EngineClosed outside `async with`.
+    """
+
+    def __init__(
+        self,
+        database: str | Store = "memory://",
+        *,
+        definitions: str | None = None,
+        limits: Literal["aws", "relaxed"] | Limits = "aws",
+        region: str = "us-east-1",
+        account: str = "123456789012",
+        clock: Clock | None = None,
+        resolver: Resolver | None = None,
+        random: random.Random | None = None,
+        lease_seconds: float = 30,
+        drain_seconds: float = 5,
+        commit: Literal["default", "awaited"] = "default",
+    ) -> None:
+        self.clock: Clock = clock if clock is not None else SystemClock()
+        self.store: Store = _open_store(database, self.clock) if isinstance(database, str) else database
+        self.limits = Limits.named(limits)
+        self.arns = Arns(region, account)
+        self._definitions = definitions
+        self._registry = Registry()
+        self._resolver: Resolver = resolver if resolver is not None else self._registry
+        self._random = random if random is not None else _system_random()
+        self._lease_seconds = lease_seconds
+        self._drain_seconds = drain_seconds
+        self._commit = commit
+        self._threads = ThreadPoolExecutor(_WORKER_THREADS, thread_name_prefix="asfn-function")
+        self._closers: list[Callable[[], Any]] = []  # Any: coroutines of handlers' aclose
+        self._machines = Machines(self.store, self.arns, self.limits, self.clock)
+        self._supervisor: Supervisor | None = None
+        self._stack: AsyncExitStack | None = None
+
+    # --- tasks -----------------------------------------------------------------------------------------------------
+
+    def function(self, name_or_arn: str, *, on_resume: OnResume = "run") -> Callable[[F], F]:
+        """Register the decorated function under a Lambda function name or an ARN.
+
+        A name answers every Lambda ARN and every `lambda:invoke` FunctionName with that name. on_resume: whether a call
+        that a crash interrupted is made again, with the same idempotency key ("run"), or fails the task ("fail").
+        """
+
+        def decorate(function: F) -> F:
+            self.register(name_or_arn, function, on_resume=on_resume)
+            return function
+
+        return decorate
+
+    def register(self, name_or_arn: str, function: Callable[..., Any], *, on_resume: OnResume = "run") -> None:
+        """Register a Python function, asynchronous or not, of `(event)` or `(event, ctx)`."""
+        handler = FunctionHandler(
+            function,
+            executor=self._threads,
+            now=self.clock.now,
+            off_loop=self.clock.off_loop,
+            on_resume=on_resume,
+        )
+        self._registry.function(name_or_arn, handler)
+        self._closers.append(handler.aclose)
+
+    def route(self, pattern: str, to: Handler) -> None:
+        """Let a handler answer every Resource that fits the pattern, in which `*` stands for any characters."""
+        self._registry.route(pattern, to)
+
+    def aws_lambda(self, **options: Any) -> LambdaHandler:  # Any: LambdaHandler's own options, checked there
+        """A handler that calls real Lambda through aiobotocore, closed with the engine; give it to `route`.
+
+        options: region, endpoint_url, max_concurrency and the others of `asfn.tasks.lambda_.LambdaHandler`.
+        """
+        from asfn.tasks.lambda_ import LambdaHandler
+
+        handler = LambdaHandler(off_loop=self.clock.off_loop, **options)
+        self._closers.append(handler.aclose)
+        return handler
+
+    # --- life ------------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Open the database, register this engine in it, and resume what nobody runs. Raises StoreError."""
+        if self._stack is not None:
+            raise RuntimeError("this engine has been entered already")
+        async with AsyncExitStack() as stack:
+            await self.store.open()
+            stack.push_async_callback(self.store.close)
+            row = await self.store.register_engine(self.clock.now(), self._lease_seconds)
+            path = getattr(self.store, "path", None)
+            if path is not None:
+                lock = EngineLock(path, row.id)
+                lock.acquire()
+                stack.callback(lock.release)
+            stack.push_async_callback(self._close_handlers)
+            await self._run_supervisor(stack, row, path)
+            self._stack = stack.pop_all()
+        return self
+
+    async def _run_supervisor(self, stack: AsyncExitStack, row: EngineRow, path: str | None) -> None:
+        writer = Writer(self.store, row)
+        writing = asyncio.create_task(writer.run(), name="asfn-writer")
+        calls = Calls(self.clock)
+        supervisor = Supervisor(
+            store=self.store,
+            engine=row,
+            writer=writer,
+            machines=self._machines,
+            clock=self.clock,
+            calls=calls,
+            resolver=self._resolver,
+            limits=self.limits,
+            rng=self._random,
+            region=self.arns.region,
+            every_transition=self._commit == "awaited",
+        )
+
+        async def close() -> None:
+            self._supervisor = None
+            await supervisor.drain(self._drain_seconds)
+            await writer.close()
+            await writing
+            if not writer.fenced.is_set():
+                await self.store.retire_engine(row)
+
+        stack.push_async_callback(close)
+        if path is not None and isinstance(self.clock, SystemClock):
+            watching = asyncio.create_task(supervisor.watch_over(path, self._lease_seconds), name="asfn-supervisor")
+            stack.push_async_callback(_cancel, watching)
+        self._supervisor = supervisor
+        if self._definitions is not None:
+            await self._register_files(self._definitions)
+        await supervisor.claim(path)
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Let handler calls in flight end, at most drain_seconds; park the rest; close the database."""
+        stack, self._stack = self._stack, None
+        if stack is not None:
+            await stack.aclose()
+
+    async def _close_handlers(self) -> None:
+        for close in self._closers:
+            await close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _register_files(self, pattern: str) -> None:
+        paths = sorted(glob.glob(pattern, recursive=True))
+        if not paths:
+            logger.warning("no definition file fits %r", pattern)
+        for path in paths:
+            name = os.path.basename(path).split(".")[0]
+            try:
+                await self._machines.update(name, Path(path), None)
+            except StateMachineDoesNotExist:
+                await self._machines.create(name, Path(path), "STANDARD", None)
+
+    def _running(self) -> Supervisor:
+        if self._supervisor is None:
+            raise EngineClosed("the engine is not running: enter it with `async with engine:` first")
+        return self._supervisor
+
+    # --- state machines --------------------------------------------------------------------------------------------
+
+    async def create_state_machine(
+        self,
+        name: str,
+        definition: Definition,
+        *,
+        type: MachineType = "STANDARD",
+        role_arn: str | None = None,
+    ) -> StateMachineInfo:
+        """Register a state machine. definition: JSON or YAML text, a dict, or a path.
+
+        The same again changes nothing. Raises DefinitionError with every finding, InvalidName,
+        StateMachineAlreadyExists.
+        """
+        self._running()
+        return await self._machines.create(name, definition, type, role_arn)
+
+    async def update_state_machine(
+        self, name_or_arn: str, definition: Definition | None = None, *, role_arn: str | None = None
+    ) -> StateMachineInfo:
+        """Give a state machine a new definition or role; running executions keep the revision they started with."""
+        self._running()
+        return await self._machines.update(name_or_arn, definition, role_arn)
+
+    async def delete_state_machine(self, name_or_arn: str) -> None:
+        """Forget a state machine; one that is gone already is no error."""
+        self._running()
+        await self._machines.delete(name_or_arn)
+
+    async def describe_state_machine(self, name_or_arn: str) -> StateMachineInfo:
+        """Raises StateMachineDoesNotExist."""
+        self._running()
+        return await self._machines.describe(name_or_arn)
+
+    async def list_state_machines(self) -> list[StateMachineInfo]:
+        """All state machines, by name."""
+        self._running()
+        return await self._machines.all()
+
+    # --- executions ------------------------------------------------------------------------------------------------
+
+    async def start(
+        self,
+        machine: str,
+        input: Json | None = None,
+        *,
+        name: str | None = None,
+        input_text: str | None = None,
+    ) -> Execution:
+        """Start an execution of a state machine, by name or ARN; durable when this returns.
+
+        input: a JSON value, `{}` by default.   input_text: the input as JSON text instead, kept as it is written.
+        name: the execution's own; a UUID by default. Starting again with the name and input of an execution that is
+        still running gives that one; otherwise the name of another raises ExecutionAlreadyExists.
+        Raises StateMachineDoesNotExist, InvalidName, InvalidExecutionInput, and UnroutedResource when a Task of the
+        state machine has no handler.
+        """
+        supervisor = self._running()
+        payload = self._input(input, input_text)
+        registered = await self._machines.row(machine)
+        plan = await self._machines.plan(registered.digest, registered.type)
+        for resource in plan.resources:
+            self._resolver.resolve(resource)
+        name = check_name(name) if name is not None else str(uuid.uuid4())
+        express = registered.type == "EXPRESS"
+        arn = (
+            self.arns.express(registered.name, name, str(uuid.uuid4()))
+            if express
+            else self.arns.execution(registered.name, name)
+        )
+        row = ExecutionRow(
+            key=supervisor.next_key(),
+            arn=arn,
+            name=name,
+            state_machine_arn=registered.arn,
+            digest=registered.digest,
+            type=registered.type,
+            role_arn=registered.role_arn,
+            input=payload,
+            started_at=self.clock.now(),
+            owner=supervisor.engine_id,
+        )
+        started = await supervisor.start(row, plan.machine)
+        if isinstance(started, ExecutionRow):
+            if started.status != "RUNNING" or started.input.value != payload.value:
+                raise ExecutionAlreadyExists(f"Execution Already Exists: '{arn}'")
+            return Execution(self, started)
+        return Execution(self, row, started if express else None)
+
+    def _input(self, value: Json | None, text: str | None) -> Payload:
+        if text is not None and value is not None:
+            raise TypeError("give input or input_text, not both")
+        try:
+            if text is not None:
+                payload = Payload.parse(text)
+            else:
+                check_finite(value)
+                payload = Payload({} if value is None else value)
+            size = payload.size_bytes
+        except JsonError as error:
+            raise InvalidExecutionInput(f"Invalid State Machine Execution Input: '{error}'") from error
+        if size > self.limits.payload_bytes:
+            raise InvalidExecutionInput(
+                f"Invalid State Machine Execution Input: the input has {size} bytes, "
+                f"the limit is {self.limits.payload_bytes}"
+            )
+        # What came as a Python value is read back from its text: nobody else holds the engine's copy.
+        return payload if text is not None else Payload.parse(payload.text)
+
+    async def execution(self, arn: str) -> Execution:
+        """A handle on an execution by its ARN. Raises ExecutionDoesNotExist."""
+        self._running()
+        row = await self.store.execution(arn)
+        if row is None:
+            raise ExecutionDoesNotExist(f"Execution Does Not Exist: '{arn}'")
+        return Execution(self, row)
+
+    async def list_executions(
+        self,
+        *,
+        machine: str | None = None,
+        status: ExecutionStatus | None = None,
+        name: str | None = None,
+        limit: int = 100,
+        before: ExecutionInfo | None = None,
+    ) -> list[ExecutionInfo]:
+        """Executions, newest start first. before: the last one of the page before."""
+        self._running()
+        query = ExecutionQuery(
+            state_machine_arn=self._machines.arn_of(machine) if machine is not None else None,
+            status=status,
+            name=name,
+            before=(before.started_at, before.key) if before is not None else None,
+            limit=limit,
+        )
+        return [ExecutionInfo.of(row) for row in await self.store.executions(query)]
+
+    def running(self, arn: str) -> Run | None:
+        """The run of an execution in this engine; None when it runs elsewhere or has ended. For handles."""
+        return self._running().running(arn)
+
+    async def join(self) -> None:
+        """Return when no execution of this engine is running."""
+        await self._running().join()
+
+
+def _system_random() -> random.Random:
+    return random.SystemRandom()
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def _open_store(url: str, clock: Clock) -> Store:
+    """The store behind a database URL."""
+    if url == "memory://":
+        return MemoryStore()
+    if url.startswith("sqlite:///"):
+        from asfn.store.sqlite import SqliteStore
+
+        return SqliteStore(url.removeprefix("sqlite:///"), off_loop=clock.off_loop)
+    raise ValueError(f"unknown database URL {url!r}: use memory:// or sqlite:///path/to/file.db")

@@ -1,0 +1,212 @@
+"""One execution from its start to its final status: the task that runs it, stop, timeout, and the way to wait for it.
+
+The final status is written once, behind any barrier in flight. A cancellation without a reason is the engine closing:
+nothing is written, and the execution goes on from its rows wherever the file is opened next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from asfn.plan.effects import Failure, FanOut, Success
+from asfn.plan.scope import Scope
+from asfn.runtime.clock import fulfil
+from asfn.runtime.fan_out import adopt
+from asfn.runtime.frames import Frame, restore
+from asfn.runtime.history import error_details
+from asfn.store.records import Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from asfn.plan.states import CompiledMachine
+    from asfn.runtime.clock import Timer
+    from asfn.runtime.interpreter import Interpreter
+    from asfn.store.records import ExecutionRow, FrameRow
+
+logger = logging.getLogger("asfn.execution")
+
+
+class Run:
+    """An execution that this engine is running.
+
+    final: set when the end is decided, before it is durable.   error: what stopped the run without ending the execution
+    (a fault, an unrouted resource, the store); the execution stays resumable.
+    """
+
+    __slots__ = (
+        "_deadline",
+        "_ended",
+        "_interpreter",
+        "_machine",
+        "_on_end",
+        "_root",
+        "_stopping",
+        "_task",
+        "error",
+        "final",
+        "row",
+    )
+
+    def __init__(
+        self,
+        row: ExecutionRow,
+        machine: CompiledMachine,
+        interpreter: Interpreter,
+        on_end: Callable[[Run], None],
+        frames: Sequence[FrameRow] | None = None,
+    ) -> None:
+        self.row = row
+        self.final: Final | None = None
+        self.error: BaseException | None = None
+        self._machine = machine
+        self._interpreter = interpreter
+        self._on_end = on_end
+        self._stopping: Final | None = None
+        self._deadline: Timer | None = None
+        self._ended: list[asyncio.Future[None]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._root = self._restore(frames) if frames else None
+
+    def start(self) -> None:
+        """Create the task. Called once, on the engine's loop."""
+        self._task = asyncio.get_running_loop().create_task(self._main(), name=self.row.name)
+
+    @property
+    def interpreter(self) -> Interpreter:
+        return self._interpreter
+
+    async def wait(self) -> Final:
+        """How the execution ended, once that is durable. Raises what stopped the run, if something did."""
+        if self._task is not None and not self._task.done():
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._ended.append(future)
+            await future
+        if self.error is not None:
+            raise self.error
+        if self.final is None:
+            raise asyncio.CancelledError("the engine closed before the execution ended; it resumes where it stands")
+        return self.final
+
+    async def stop(self, error: str | None, cause: str | None) -> None:
+        """End as ABORTED, unless the end is decided already; returns when it is durable."""
+        self._end_early("ABORTED", error, cause)
+        await self.wait()
+
+    def park(self) -> asyncio.Task[None] | None:
+        """Cancel the task without writing anything; the rows in the store say where to go on."""
+        if self._task is not None:
+            self._task.cancel()
+        return self._task
+
+    def watch(self) -> asyncio.Future[None]:
+        """A future that is done after the next commit."""
+        return self._interpreter.journal.watch()
+
+    # --- the task --------------------------------------------------------------------------------------------------
+
+    async def _main(self) -> None:
+        try:
+            root = self._begin()
+            await self._run(root)
+            await self._finish(root)
+        except asyncio.CancelledError:
+            if self.final is None:
+                logger.debug("%s is parked", self.row.arn)
+        except BaseException as error:  # a fault stops this execution alone, loudly, and leaves it resumable
+            self.error = _first(error)
+            self.final = None
+            logger.error("%s stopped and can be resumed: %r", self.row.arn, self.error, exc_info=self.error)
+            if not isinstance(error, Exception | BaseExceptionGroup):
+                raise
+        finally:
+            if self._deadline is not None:
+                self._deadline.cancel()
+            self._on_end(self)
+            for future in self._ended:
+                fulfil(future, None)
+
+    def _begin(self) -> Frame:
+        row, journal = self.row, self._interpreter.journal
+        at = self._interpreter.deadline_at
+        if self._machine.timeout_seconds is not None or row.type == "EXPRESS":
+            self._deadline = self._interpreter.clock.call_at(
+                at, lambda: self._end_early("TIMED_OUT", "States.Timeout", None)
+            )
+        if self._root is None:
+            # 1<0; the first Entered links to 0, not to it (history.md rule 1)
+            journal.record("ExecutionStarted", 0, row.started_at, payload=row.input, extra={"roleArn": row.role_arn})
+            self._root = self._interpreter.root_frame(self._machine, 0)
+        return self._root
+
+    async def _run(self, root: Frame) -> None:
+        try:
+            await self._interpreter.run_frame(root)
+        except asyncio.CancelledError:
+            if self._stopping is None:
+                raise
+            self.final = self._stopping
+
+    async def _finish(self, root: Frame) -> None:
+        journal, now = self._interpreter.journal, self._interpreter.clock.now()
+        outcome = root.outcome
+        if self.final is not None:
+            stopped = Failure(self.final.error, self.final.cause)
+            type_ = "ExecutionAborted" if self.final.status == "ABORTED" else "ExecutionTimedOut"
+            journal.record(type_, 0, now, extra=error_details(stopped))
+            if self.final.status == "TIMED_OUT":  # DescribeExecution has neither error nor cause then [A]
+                self.final.error = None
+        elif isinstance(outcome, Success):
+            self.final = Final("SUCCEEDED", now, outcome.output)
+            journal.record("ExecutionSucceeded", root.last_id, now, payload=outcome.output)
+        else:
+            assert isinstance(outcome, Failure)
+            self.final = Final("FAILED", now, None, outcome.error, outcome.cause, outcome.state)
+            journal.record("ExecutionFailed", root.last_id, now, extra=error_details(outcome))
+        await journal.finish(self.final)
+
+    def _end_early(self, status: str, error: str | None, cause: str | None) -> None:
+        if self.final is not None or self._stopping is not None or self._task is None or self._task.done():
+            return
+        now = self._interpreter.clock.now()
+        if status == "TIMED_OUT":
+            now = self._interpreter.deadline_at  # stopDate is startDate plus TimeoutSeconds exactly [A]
+        self._stopping = Final(status, now, None, error, cause)  # type: ignore[arg-type]
+        self._task.cancel()
+
+    # --- resume ----------------------------------------------------------------------------------------------------
+
+    def _restore(self, rows: Sequence[FrameRow]) -> Frame:
+        """The tree of frames as the store has it."""
+        by_path = {row.path: row for row in rows}
+        root = self._interpreter.root_frame(self._machine, 0)
+        restore(root, by_path[""])
+        self._restore_children(root, by_path)
+        return root
+
+    def _restore_children(self, frame: Frame, by_path: dict[str, FrameRow]) -> None:
+        effect = frame.effect
+        if not isinstance(effect, FanOut):
+            return
+        prefix = frame.fan_out_path + "/"
+        children: list[Frame] = []
+        for path, row in by_path.items():
+            index = path.removeprefix(prefix)
+            if not path.startswith(prefix) or not index.isdecimal():
+                continue
+            machine = frame.state.branches[0 if frame.state.kind == "Map" else int(index)]
+            scope = Scope(frame.scope.facts, frame.scope.input, frame.scope.rng, frame.scope)
+            child = Frame(machine, scope, frame.last_id, frame, path, int(index))
+            restore(child, row)
+            self._restore_children(child, by_path)
+            children.append(child)
+        adopt(frame, children)
+
+
+def _first(error: BaseException) -> BaseException:
+    """The error inside the groups that task groups wrap around it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,268 @@
+"""Parallel and Map: children, at most `concurrency` of them alive, and what their end means for the state.
+
+Children that never wait are run inline; an anyio task group is opened only for those that do (DESIGN section 3).
+When one fails, the others are cancelled and AWS's Aborted events written, from the siblings' frames. On resume every
+child stands where its row says, living ones start before new ones, and a child stored as failed starts no sibling.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import anyio.lowlevel
+
+from asfn._json import Payload
+from asfn.errors import StateFailed
+from asfn.plan.effects import Failure, Success
+from asfn.plan.scope import Scope
+from asfn.plan.states import map_item
+from asfn.runtime.frames import Frame
+from asfn.runtime.history import ABORTED
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
+    from asfn.plan.effects import FanOut, Outcome
+    from asfn.plan.states import CompiledState
+    from asfn.runtime.interpreter import Interpreter
+
+# Children started in one go before others get a turn.
+_CHILDREN_PER_TURN: Final = 64
+
+
+class Children:
+    """The children of one fan-out in progress.
+
+    freed_by: the event that the next MapIterationStarted links to when it takes a freed slot (rule 4).
+    last_id: the event the state's end links to (rules 5, 6).   failed: the child that failed first, if one did.
+    """
+
+    __slots__ = (
+        "alive",
+        "done",
+        "failed",
+        "failure",
+        "frames",
+        "freed_by",
+        "group",
+        "last_id",
+        "next",
+        "over",
+        "started_id",
+        "waiting",
+    )
+
+    def __init__(self, count: int, started_id: int) -> None:
+        self.frames: list[Frame | None] = [None] * count
+        self.started_id = started_id
+        self.freed_by = started_id
+        self.last_id = started_id
+        self.next = 0
+        self.alive = 0
+        self.done = 0
+        self.failed: Frame | None = None
+        self.failure: Failure | None = None
+        self.waiting: list[Frame] = []
+        self.group: TaskGroup | None = None
+        self.over = anyio.Event()
+
+
+def start_fan_out(interpreter: Interpreter, frame: Frame, state: CompiledState, effect: FanOut) -> None:
+    """Record that the fan-out begins. A retry records it again, linked to the error (rule 10)."""
+    extra = {"length": effect.count} if state.kind == "Map" else None
+    frame.last_id = interpreter.journal.record(f"{state.kind}StateStarted", frame.last_id, frame.scope.now, extra=extra)
+    frame.children = None
+
+
+async def run_fan_out(interpreter: Interpreter, frame: Frame, effect: FanOut) -> Outcome:
+    """Run all children to their end, or to the first failure; the events up to ...StateSucceeded are recorded."""
+    children = frame.children
+    if children is None:
+        children = frame.children = Children(effect.count, frame.last_id)
+    fan_out = _FanOut(interpreter, frame, effect, children)
+    await fan_out.pump()
+    if children.alive and children.failure is None:
+        await fan_out.wait()
+    return fan_out.end()
+
+
+def adopt(frame: Frame, children: list[Frame]) -> None:
+    """Give a restored frame its restored children: where each stands, who failed, which are alive."""
+    effect = frame.effect
+    state = Children(effect.count, frame.last_id)  # type: ignore[union-attr]  # the caller checked that it is a FanOut
+    for child in children:
+        state.frames[child.index] = child
+        state.next = max(state.next, child.index + 1)
+        if child.outcome is None:
+            state.alive += 1
+            state.waiting.append(child)
+            continue
+        state.done += 1
+        state.last_id = max(state.last_id, child.last_id)
+        if isinstance(child.outcome, Failure) and (state.failed is None or child.last_id < state.failed.last_id):
+            state.failed, state.failure = child, child.outcome
+    state.waiting.sort(key=lambda child: child.index)
+    state.freed_by = state.last_id
+    frame.children = state
+
+
+class _FanOut:
+    """One fan-out being run; the frame's `Children` hold its state."""
+
+    __slots__ = ("children", "effect", "frame", "interpreter", "is_map", "state")
+
+    def __init__(self, interpreter: Interpreter, frame: Frame, effect: FanOut, children: Children) -> None:
+        self.interpreter = interpreter
+        self.frame = frame
+        self.effect = effect
+        self.children = children
+        self.state = frame.state
+        self.is_map = frame.state.kind == "Map"
+
+    async def pump(self) -> None:
+        """Start children while slots are free; those that end at once take none."""
+        while self._start_some():
+            await anyio.lowlevel.checkpoint()
+
+    def _start_some(self) -> bool:
+        """Start children for one turn. True when there are more to start right away."""
+        children = self.children
+        for _ in range(_CHILDREN_PER_TURN):
+            if children.failure is not None or children.next >= self.effect.count:
+                return False
+            if children.alive >= self.effect.concurrency:
+                return False
+            try:
+                child = self._new_child(children.next)
+            except StateFailed as error:  # ItemSelector, or the history is full
+                children.failure = self.interpreter.failure_of(self.frame, self.state, error)
+                return False
+            children.frames[child.index] = child
+            children.next += 1
+            self.interpreter.advance(child)
+            if child.outcome is not None:
+                self._child_done(child)
+            else:
+                children.alive += 1
+                if children.group is None:
+                    children.waiting.append(child)
+                else:
+                    children.group.start_soon(self._run_child, child)
+        return True
+
+    def _new_child(self, index: int) -> Frame:
+        frame, children, interpreter = self.frame, self.children, self.interpreter
+        assert self.state.child_input is not None
+        payload = self.state.child_input(frame.scope, self.effect, index)
+        scope = Scope(interpreter.facts, payload, interpreter.rng, frame.scope)
+        last_id = children.started_id
+        if self.is_map:
+            scope.map_item = map_item(self.effect, index)
+            previous = last_id if index < self.effect.concurrency else children.freed_by
+            last_id = interpreter.journal.record(
+                "MapIterationStarted",
+                previous,
+                interpreter.clock.now(),
+                self.state.name,
+                extra={"index": index},
+            )
+        machine = self.state.branches[0 if self.is_map else index]
+        return Frame(machine, scope, last_id, frame, f"{frame.fan_out_path}/{index}", index)
+
+    def _child_done(self, child: Frame) -> None:
+        """A child has its outcome: what that means for the fan-out."""
+        children, journal = self.children, self.interpreter.journal
+        children.done += 1
+        if isinstance(child.outcome, Failure):
+            if children.failure is None:
+                children.failed, children.failure = child, child.outcome
+            return
+        children.freed_by = child.last_id
+        if self.is_map:
+            try:
+                child.last_id = journal.record(
+                    "MapIterationSucceeded",
+                    child.last_id,
+                    self.interpreter.clock.now(),
+                    self.state.name,
+                    extra={"index": child.index},
+                )
+            except StateFailed as error:
+                children.failure = self.interpreter.failure_of(self.frame, self.state, error)
+                return
+        children.last_id = child.last_id
+        journal.touch(child)
+
+    async def wait(self) -> None:
+        """Run the waiting children in a task group until all are done or one has failed."""
+        children = self.children
+        async with anyio.create_task_group() as group:
+            children.group = group
+            waiting, children.waiting = children.waiting, []
+            for child in waiting:
+                group.start_soon(self._run_child, child)
+            await children.over.wait()
+            if children.failure is not None:
+                group.cancel_scope.cancel()
+        children.group = None
+
+    async def _run_child(self, child: Frame) -> None:
+        await self.interpreter.run_frame(child)
+        children = self.children
+        children.alive -= 1
+        self._child_done(child)
+        await self.pump()
+        if children.failure is not None or not children.alive:
+            children.over.set()
+
+    def end(self) -> Outcome:
+        """Record the end of the fan-out, drop the children's rows, and give the outcome."""
+        children, frame, journal = self.children, self.frame, self.interpreter.journal
+        now = self.interpreter.clock.now()
+        failure = children.failure
+        if failure is None:
+            frame.last_id = children.last_id
+            journal.record(f"{self.state.kind}StateSucceeded", children.last_id, now)
+        elif children.failed is not None:
+            frame.last_id = children.failed.last_id
+            if not failure.terminal:
+                self._record_aborts(children.failed, now)
+        if any(child is not None and child.stored for child in children.frames):
+            journal.drop(frame.fan_out_path)
+        self._forget(children)
+        frame.children = None
+        return failure if failure is not None else Success(self._results())
+
+    def _results(self) -> Payload:
+        """The outputs in order, printed by joining the children's own texts [A] asl.md 7.7."""
+        outputs: list[Payload] = []
+        for child in self.children.frames:
+            assert child is not None
+            assert isinstance(child.outcome, Success)
+            outputs.append(child.outcome.output)
+        return Payload([output.value for output in outputs], f"[{','.join([output.text for output in outputs])}]")
+
+    def _forget(self, children: Children) -> None:
+        for child in children.frames:
+            if child is not None:
+                self.interpreter.journal.forget(child)
+                if child.children is not None:
+                    self._forget(child.children)
+
+    def _record_aborts(self, failed: Frame, now: float) -> None:
+        """AWS's events of a failed fan-out; all link to the event that carries the error (rule 8)."""
+        error_id = failed.last_id
+        self._record_abort(failed, error_id, now, "Failed")
+        for child in self.children.frames:
+            if child is not None and child is not failed and not isinstance(child.outcome, Success):
+                self._record_abort(child, error_id, now, "Aborted")
+
+    def _record_abort(self, child: Frame, error_id: int, now: float, what: str) -> None:
+        journal = self.interpreter.journal
+        if self.is_map:
+            journal.record(f"MapIteration{what}", error_id, now, self.state.name, extra={"index": child.index})
+        # A failing Parallel or Map has its ...StateFailed already; a nested one that was running is aborted [U].
+        kind = child.state.kind
+        if kind in ABORTED and child.entered and not (what == "Failed" and kind in ("Parallel", "Map")):
+            journal.record(ABORTED[kind], error_id, now)

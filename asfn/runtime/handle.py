@@ -1,0 +1,198 @@
+"""What a program holds of an execution: wait for it, look at it, follow it, stop it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from asfn.errors import ExecutionDoesNotExist, ExecutionFailed, InvalidArn
+from asfn.runtime.history import shapes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from asfn._json import Json, JsonObject
+    from asfn.runtime.clock import Clock
+    from asfn.runtime.execution import Run
+    from asfn.store.protocol import Store
+    from asfn.store.records import ExecutionRow, ExecutionStatus, Final, MachineType
+
+_SEGMENTS_PER_READ = 64
+_LOOK_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionInfo:
+    """What DescribeExecution tells. Points in time are epoch seconds, UTC; input and output are JSON values.
+
+    input_text, output_text: the same as JSON text, as it came or as AWS prints it; no output yet: None.
+    state: the state whose failure ended the execution, where one did.   key: its place in the file, for paging.
+    """
+
+    arn: str
+    name: str
+    state_machine_arn: str
+    type: MachineType
+    status: ExecutionStatus
+    started_at: float
+    stopped_at: float | None
+    input: Json
+    input_text: str
+    output: Json
+    output_text: str | None
+    error: str | None
+    cause: str | None
+    state: str | None
+    redrive_count: int
+    key: int
+
+    @classmethod
+    def of(cls, row: ExecutionRow) -> ExecutionInfo:
+        return cls(
+            arn=row.arn,
+            name=row.name,
+            state_machine_arn=row.state_machine_arn,
+            type=row.type,
+            status=row.status,
+            started_at=row.started_at,
+            stopped_at=row.stopped_at,
+            input=row.input.value,
+            input_text=row.input.text,
+            output=row.output.value if row.output is not None else None,
+            output_text=row.output.text if row.output is not None else None,
+            error=row.error,
+            cause=row.cause,
+            state=row.failed_state,
+            redrive_count=row.redrive_count,
+            key=row.key,
+        )
+
+
+class Executions(Protocol):
+    """What a handle needs of its engine."""
+
+    store: Store
+    clock: Clock
+
+    def running(self, arn: str) -> Run | None:
+        """The run of this execution in this engine, None when it runs elsewhere or has ended."""
+
+
+class Execution:
+    """A handle on one execution, running or ended, of this engine or another on the same file."""
+
+    __slots__ = ("_engine", "_express", "arn", "name", "state_machine_arn")
+
+    def __init__(self, engine: Executions, row: ExecutionRow, express: Run | None = None) -> None:
+        self._engine = engine
+        self._express = express
+        self.arn = row.arn
+        self.name = row.name
+        self.state_machine_arn = row.state_machine_arn
+
+    def __repr__(self) -> str:
+        return f"Execution({self.arn!r})"
+
+    async def result(self, timeout: float | None = None) -> Json:
+        """The output, when the execution has succeeded.
+
+        timeout: seconds to wait; TimeoutError then, while the execution goes on. Raises ExecutionFailed(status, error,
+        cause, state) when it failed, timed out or was stopped; and whatever stopped the engine from running it, such as
+        UnroutedResource.
+        """
+        async with asyncio.timeout(timeout):
+            run = self._express or self._engine.running(self.arn)
+            if run is not None:
+                final = await run.wait()
+                return self._output(final.status, final)
+            row = await self._wait_elsewhere()
+            return self._output(row.status, row)
+
+    @staticmethod
+    def _output(status: ExecutionStatus, end: Final | ExecutionRow) -> Json:
+        if status != "SUCCEEDED":
+            raise ExecutionFailed(status, end.error, end.cause, end.failed_state)
+        return end.output.value if end.output is not None else None
+
+    async def _wait_elsewhere(self) -> ExecutionRow:
+        """The row of an execution that another engine runs, once it has ended."""
+        while True:
+            row = await self._row()
+            if row.status != "RUNNING":
+                return row
+            await self._engine.clock.sleep_until(self._engine.clock.now() + _LOOK_SECONDS)
+
+    async def _row(self) -> ExecutionRow:
+        if self._express is not None:
+            row, final = self._express.row, self._express.final
+            if final is not None:
+                row.status, row.stopped_at, row.output = final.status, final.stopped_at, final.output
+                row.error, row.cause, row.failed_state = final.error, final.cause, final.failed_state
+            return row
+        row_or_none = await self._engine.store.execution(self.arn)
+        if row_or_none is None:
+            raise ExecutionDoesNotExist(f"Execution Does Not Exist: '{self.arn}'")
+        return row_or_none
+
+    async def describe(self) -> ExecutionInfo:
+        """Status, dates, input, output, error and cause as they are now."""
+        return ExecutionInfo.of(await self._row())
+
+    async def history(self, *, after: int = 0, limit: int | None = None) -> list[JsonObject]:
+        """The committed events with an id above `after`, oldest first, in GetExecutionHistory's shapes.
+
+        `timestamp` is epoch seconds. Raises InvalidArn for an Express execution, which has no history.
+        """
+        self._refuse_express()
+        run = self._engine.running(self.arn)
+        row = run.row if run is not None else await self._row()
+        events: list[JsonObject] = []
+        while limit is None or len(events) < limit:
+            segments = await self._engine.store.segments(row.key, after_id=after, limit=_SEGMENTS_PER_READ)
+            for segment in segments:
+                events += [event for event in shapes(segment) if _id(event) > after]
+                after = segment.last_id
+            if len(segments) < _SEGMENTS_PER_READ:
+                break
+        return events if limit is None else events[:limit]
+
+    async def events(self, *, after: int = 0) -> AsyncIterator[JsonObject]:
+        """Replay the history above `after`, then follow it, commit by commit, until the execution has ended."""
+        self._refuse_express()
+        while True:
+            run = self._engine.running(self.arn)
+            watch = run.watch() if run is not None else None
+            status = (await self._row()).status  # read before the events, so that an end is never missed
+            for event in await self.history(after=after):
+                after = _id(event)
+                yield event
+            if status != "RUNNING":
+                return
+            if watch is None:
+                await self._engine.clock.sleep_until(self._engine.clock.now() + _LOOK_SECONDS)
+            elif self._engine.running(self.arn) is run:
+                await watch
+
+    async def stop(self, error: str | None = None, cause: str | None = None) -> None:
+        """End the execution as ABORTED: every branch, task and wait of it. Returns when that is durable.
+
+        Stopping an execution that has ended changes nothing.
+        """
+        run = self._express or self._engine.running(self.arn)
+        if run is not None:
+            await run.stop(error, cause)
+            return
+        row = await self._row()
+        if row.status == "RUNNING":
+            raise InvalidArn(f"{self.arn} is run by another engine; stop it there")
+
+    def _refuse_express(self) -> None:
+        if self._express is not None:
+            raise InvalidArn("Invalid Arn: 'Resource type not valid in this context: express'")
+
+
+def _id(event: JsonObject) -> int:
+    value = event["id"]
+    assert isinstance(value, int)
+    return value

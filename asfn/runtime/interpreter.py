@@ -1,0 +1,433 @@
+"""The interpreter of one execution: `advance` runs pure states, `perform` does what they ask for, `settle` goes on.
+
+The same loop, `run_frame`, serves the root, a Parallel branch and a Map iteration. A failure is a value; an exception
+out of here is a fault of ours or of the engine's set-up, and leaves the execution resumable. Link rules of events:
+history.md section 3, cited as "rule n". Fan-outs are in `fan_out.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from asfn._json import JsonError
+from asfn.errors import StateFailed, TaskFailed
+from asfn.plan.dataflow import variables_size
+from asfn.plan.effects import AwaitJob, CallTask, Failure, FanOut, SleepUntil, Success, Transition
+from asfn.plan.scope import Scope
+from asfn.runtime.calls import Heartbeat
+from asfn.runtime.fan_out import run_fan_out, start_fan_out
+from asfn.runtime.frames import Frame
+from asfn.runtime.history import ENTERED, EXITED, error_details, scheduled_details, task_details, task_event
+from asfn.tasks.protocol import Submitted, TaskCall
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from random import Random
+
+    from asfn._json import Payload
+    from asfn.limits import Limits
+    from asfn.plan.effects import Effect, Outcome, Step
+    from asfn.plan.scope import ExecutionFacts
+    from asfn.plan.states import CompiledMachine, CompiledState
+    from asfn.runtime.calls import Calls
+    from asfn.runtime.clock import Clock
+    from asfn.runtime.journal import Journal
+    from asfn.tasks.protocol import Answer, Handler, Resolver
+
+# A loop of pure states lets others run this often, and commits this often (DESIGN section 5).
+TRANSITIONS_PER_TURN: Final = 64
+EVENTS_PER_COMMIT: Final = 256
+_POLL_SECONDS: Final = 1.0
+
+
+class Interpreter:
+    """Runs the frames of one execution. Its collaborators are the engine's; it owns nothing but frames.
+
+    every_transition: take a barrier after each transition (`commit="awaited"`).
+    deadline_at: when the execution as a whole must have ended.
+    """
+
+    __slots__ = (
+        "calls",
+        "clock",
+        "deadline_at",
+        "every_transition",
+        "facts",
+        "journal",
+        "limits",
+        "region",
+        "resolver",
+        "rng",
+    )
+
+    def __init__(
+        self,
+        *,
+        facts: ExecutionFacts,
+        journal: Journal,
+        clock: Clock,
+        calls: Calls,
+        resolver: Resolver,
+        limits: Limits,
+        rng: Random,
+        region: str,
+        deadline_at: float,
+        every_transition: bool = False,
+    ) -> None:
+        self.facts = facts
+        self.journal = journal
+        self.clock = clock
+        self.calls = calls
+        self.resolver = resolver
+        self.limits = limits
+        self.rng = rng
+        self.region = region
+        self.deadline_at = deadline_at
+        self.every_transition = every_transition
+
+    def root_frame(self, machine: CompiledMachine, last_id: int) -> Frame:
+        """The outermost frame, before its first state. The first Entered links to 0 (rule 1)."""
+        return Frame(machine, Scope(self.facts, self.facts.input, self.rng), last_id)
+
+    # --- the loop --------------------------------------------------------------------------------------------------
+
+    async def run_frame(self, frame: Frame) -> None:
+        """Run a frame, new or restored, until it has an outcome."""
+        while frame.outcome is None:
+            effect = frame.effect
+            if effect is None:
+                self.advance(frame)
+                if frame.effect is None and frame.outcome is None:
+                    await self._take_turns()
+                continue
+            if isinstance(effect, FanOut):
+                outcome: Outcome | Submitted = await self._fan_out(frame, effect)
+            else:
+                await self.journal.barrier()  # nothing happens outside before this line
+                if self.calls.closing:
+                    await self.calls.gate()
+                outcome = await self._perform(frame, effect)
+            self._settle(frame, effect, outcome)
+
+    async def _fan_out(self, frame: Frame, effect: FanOut) -> Outcome:
+        try:
+            return await run_fan_out(self, frame, effect)
+        except StateFailed as error:  # the history is full
+            return self.failure_of(frame, frame.state, error)
+
+    async def _take_turns(self) -> None:
+        if self.every_transition or self.journal.events_waiting >= EVENTS_PER_COMMIT:
+            await self.journal.barrier()
+        await asyncio.sleep(0)
+
+    def advance(self, frame: Frame) -> None:
+        """Run pure states until one asks for an effect, the frame ends, or its turn is over. Never waits."""
+        self.journal.touch(frame)
+        scope = frame.scope
+        for _ in range(1 if self.every_transition else TRANSITIONS_PER_TURN):
+            state = frame.state
+            scope.now = self.clock.now()
+            try:
+                if not frame.entered:
+                    self._enter(frame, state, scope)
+                if state.resource is not None and state.resource.pattern == "waitForTaskToken":
+                    scope.token = secrets.token_urlsafe(96)  # never from a seeded source
+                step = state.begin(scope)
+                moved = self._take(frame, state, step)
+            except StateFailed as error:
+                moved = self._fail(frame, state, error)
+            if not moved:
+                return
+
+    def _enter(self, frame: Frame, state: CompiledState, scope: Scope) -> None:
+        scope.state_name = state.name
+        scope.entered_at = scope.now
+        scope.counts_retries = state.counts_retries
+        frame.step += 1
+        previous = frame.last_id
+        frame.entered_previous = previous
+        frame.entered_id = frame.last_id = self.journal.record(
+            ENTERED[state.kind], previous, scope.now, state.name, scope.input
+        )
+        frame.entered = True
+
+    # --- steps -----------------------------------------------------------------------------------------------------
+
+    def _take(self, frame: Frame, state: CompiledState, step: Step) -> bool:
+        """Apply a step of the state the frame stands in. True when the frame has moved to a next state."""
+        if isinstance(step, Transition):
+            self._leave(frame, state, step.output, step.assigned)
+            frame.state = frame.machine.states[step.next]
+            scope = frame.scope
+            scope.input = step.output
+            frame.entered = False
+            if scope.attempt:
+                scope.attempt = 0
+                scope.retries = {}
+            scope.token = None
+            return True
+        if isinstance(step, Success):
+            self._leave(frame, state, step.output, step.assigned)
+            frame.outcome = step
+        elif isinstance(step, Failure):
+            if step.state is None:
+                step.state = state.name
+            frame.outcome = step
+        else:
+            self._open(frame, state, step)
+        return False
+
+    def _leave(
+        self, frame: Frame, state: CompiledState, output: Payload, assigned: Mapping[str, Payload] | None
+    ) -> None:
+        scope = frame.scope
+        if output is not scope.input:
+            self._check_size(output, state.name)
+        if assigned:
+            self._assign(scope, state, assigned)
+        frame.last_id = self.journal.record(
+            EXITED[state.kind], frame.last_id, scope.now, state.name, output, None, assigned
+        )
+
+    def _assign(self, scope: Scope, state: CompiledState, assigned: Mapping[str, Payload]) -> None:
+        for payload in assigned.values():
+            self._check_size(payload, state.name, self.limits.variable_bytes)
+        if variables_size(assigned) > self.limits.variable_bytes:
+            raise self._too_large(state.name)
+        variables = {**scope.variables, **assigned}
+        outer = scope.parent
+        total = variables_size(variables)
+        while outer is not None:
+            total += variables_size(outer.variables)
+            outer = outer.parent
+        if total > self.limits.variables_bytes:
+            raise self._too_large(state.name)
+        scope.variables = variables
+
+    def _check_size(self, payload: Payload, name: str, limit: int | None = None) -> None:
+        try:
+            size = payload.size_bytes
+        except JsonError as error:  # [U] what a value that JSON cannot hold does on AWS
+            raise StateFailed("States.Runtime", str(error)) from None
+        if size > (self.limits.payload_bytes if limit is None else limit):
+            raise self._too_large(name)
+
+    @staticmethod
+    def _too_large(name: str) -> StateFailed:
+        return StateFailed(
+            "States.DataLimitExceeded",
+            f"The state/task '{name}' returned a result with a size exceeding the maximum number of bytes "
+            "service limit.",
+            prefixed=False,
+        )
+
+    def _open(self, frame: Frame, state: CompiledState, effect: Effect) -> None:
+        """Record that an effect begins; `run_frame` performs it after the barrier."""
+        scope = frame.scope
+        if isinstance(effect, FanOut):
+            start_fan_out(self, frame, state, effect)
+        elif isinstance(effect, CallTask):
+            resource = state.resource
+            assert resource is not None
+            if effect.payload is not scope.input:
+                self._check_size(effect.payload, state.name)
+            frame.last_id = self.journal.record(
+                task_event(resource, "Scheduled"),
+                frame.last_id,
+                scope.now,
+                payload=effect.payload,
+                extra=scheduled_details(resource, effect, self.region),
+            )
+            if resource.family != "activity":
+                frame.last_id = self.journal.record(
+                    task_event(resource, "Started"), frame.last_id, scope.now, extra=task_details(resource)
+                )
+        frame.effect = effect
+
+    # --- failures --------------------------------------------------------------------------------------------------
+
+    def _fail(self, frame: Frame, state: CompiledState, error: StateFailed) -> bool:
+        """A field could not be evaluated: Retry and Catch where AWS offers them, or the frame's failure."""
+        try:
+            failure = self.failure_of(frame, state, error)
+            return self.recover(frame, state, failure)
+        except StateFailed as again:  # a catcher's own Assign or Output, or the history is full
+            failure = Failure(again.error, self._cause(frame, state, again), "runtime", state=state.name)
+            if again.evaluation:
+                failure = self.failure_of(frame, state, again)
+            frame.outcome = failure
+            return False
+
+    def failure_of(self, frame: Frame, state: CompiledState, error: StateFailed) -> Failure:
+        """The failure of a field, with AWS's prefix and a JSONata error's EvaluationFailed event (rules 13, 14)."""
+        cause = self._cause(frame, state, error)
+        if not error.evaluation:
+            kind = "limit" if error.error == "States.DataLimitExceeded" else "runtime"
+            return Failure(error.error, cause, kind, state=state.name)  # type: ignore[arg-type]
+        failure = Failure(error.error, cause, "evaluation", error.location, state.name)
+        extra = {"state": state.name, **error_details(failure)}
+        if error.location is not None:
+            extra["location"] = error.location
+        previous = frame.entered_id if error.evaluated else frame.entered_previous
+        frame.last_id = self.journal.record("EvaluationFailed", previous, frame.scope.now, extra=extra)
+        return failure
+
+    @staticmethod
+    def _cause(frame: Frame, state: CompiledState, error: StateFailed) -> str:
+        if not error.prefixed:
+            return error.cause
+        return (
+            f"An error occurred while executing the state '{state.name}' "
+            f"(entered at the event id #{frame.entered_id}). {error.cause}"
+        )
+
+    def recover(self, frame: Frame, state: CompiledState, failure: Failure) -> bool:
+        """Retry, catch, or fail the frame. True when the frame has moved to a catcher's state."""
+        step: Step = state.recover(frame.scope, failure) if state.recover is not None else failure
+        fans_out = state.kind in ("Parallel", "Map")
+        if fans_out and not failure.terminal and not isinstance(step, SleepUntil):
+            frame.last_id = self.journal.record(f"{state.kind}StateFailed", frame.last_id, frame.scope.now)
+        return self._take(frame, state, step)
+
+    # --- effects ---------------------------------------------------------------------------------------------------
+
+    async def _perform(self, frame: Frame, effect: CallTask | AwaitJob | SleepUntil) -> Outcome | Submitted:
+        if isinstance(effect, SleepUntil):
+            await self.clock.sleep_until(min(effect.at, self.deadline_at))
+            return Success(frame.scope.input)
+        call, job = (effect.call, effect.job) if isinstance(effect, AwaitJob) else (effect, None)
+        if call.timeout_at is not None and call.timeout_at <= self.clock.now():
+            return Failure("States.Timeout", None, "timeout")  # passed while nobody ran: no call
+        state = frame.state
+        assert state.resource is not None
+        handler = self.resolver.resolve(state.resource)
+        heartbeat = Heartbeat(call.heartbeat_seconds) if call.heartbeat_seconds is not None else None
+        task_call = TaskCall(
+            resource=state.resource,
+            payload=call.payload,
+            execution_arn=self.facts.arn,
+            execution_name=self.facts.name,
+            state_machine_arn=self.facts.machine_arn,
+            state_name=state.name,
+            attempt=frame.scope.attempt,
+            idempotency_key=self._idempotency_key(frame),
+            deadline_at=call.timeout_at,
+            heartbeat_seconds=call.heartbeat_seconds,
+            role_arn=call.role_arn,
+            token=call.token,
+            heartbeat=heartbeat.beat if heartbeat is not None else _no_heartbeat,
+        )
+        work = _poll(handler, task_call, job, self.clock) if isinstance(effect, AwaitJob) else handler.submit(task_call)
+        name = f"{self.facts.name}:{state.name}"
+        try:
+            answer = await self.calls.supervise(work, name, call.timeout_at, heartbeat)
+        except TaskFailed as error:
+            return Failure(error.error, error.cause)
+        if isinstance(answer, str):
+            return Failure("States.Timeout", None, answer)
+        return answer if isinstance(answer, Submitted) else Success(answer.value)
+
+    def _idempotency_key(self, frame: Frame) -> str:
+        """The same after a crash, another for every attempt, redrive and child (DESIGN section 5)."""
+        redrives = self.facts.redrive_count or 0
+        return f"{self.facts.arn}/{redrives}{frame.path}/{frame.step}.{frame.scope.attempt}"
+
+    def _settle(self, frame: Frame, effect: Effect, outcome: Outcome | Submitted) -> None:
+        """Take what came of the frame's effect to the state's next step."""
+        self.journal.touch(frame)
+        state, scope = frame.state, frame.scope
+        scope.now = self.clock.now()
+        frame.effect = None
+        try:
+            if isinstance(effect, SleepUntil):
+                self._wake(frame, state, effect)
+            elif isinstance(outcome, Submitted):
+                assert isinstance(effect, CallTask)
+                self._submitted(frame, state, effect, outcome)
+            elif isinstance(outcome, Failure):
+                if not isinstance(effect, FanOut):
+                    self._record_failure(frame, state, outcome)
+                self.recover(frame, state, outcome)
+            else:
+                if not isinstance(effect, FanOut):
+                    self._record_success(frame, state, outcome)
+                    if self._refuse_result(frame, state, outcome):
+                        return
+                assert state.settle is not None
+                self._take(frame, state, state.settle(scope, outcome.output))
+        except StateFailed as error:
+            self._fail(frame, state, error)
+
+    def _wake(self, frame: Frame, state: CompiledState, effect: SleepUntil) -> None:
+        scope = frame.scope
+        if effect.then == "begin":
+            assert effect.retrier is not None
+            scope.attempt += 1
+            scope.retries = {**scope.retries, effect.retrier: scope.retries.get(effect.retrier, 0) + 1}
+        else:
+            assert state.settle is not None
+            self._take(frame, state, state.settle(scope, scope.input))
+
+    def _submitted(self, frame: Frame, state: CompiledState, effect: CallTask, submitted: Submitted) -> None:
+        assert state.resource is not None
+        frame.last_id = self.journal.record(
+            task_event(state.resource, "Submitted"),
+            frame.last_id,
+            frame.scope.now,
+            payload=submitted.answer,
+            extra=task_details(state.resource),
+        )
+        frame.effect = AwaitJob(effect, submitted.job)
+
+    def _record_success(self, frame: Frame, state: CompiledState, outcome: Success) -> None:
+        assert state.resource is not None
+        if self._result_too_large(state, outcome):
+            return
+        frame.last_id = self.journal.record(
+            task_event(state.resource, "Succeeded"),
+            frame.last_id,
+            frame.scope.now,
+            payload=outcome.output,
+            extra=task_details(state.resource),
+        )
+
+    def _record_failure(self, frame: Frame, state: CompiledState, failure: Failure) -> None:
+        assert state.resource is not None
+        what = "TimedOut" if failure.kind in ("timeout", "heartbeat") else "Failed"
+        frame.last_id = self.journal.record(
+            task_event(state.resource, what),
+            frame.last_id,
+            frame.scope.now,
+            extra=task_details(state.resource, error_details(failure)) or {},
+        )
+
+    def _result_too_large(self, state: CompiledState, outcome: Success) -> bool:
+        return outcome.output.size_bytes > self.limits.payload_bytes
+
+    def _refuse_result(self, frame: Frame, state: CompiledState, outcome: Success) -> bool:
+        """A task result over the limit is an ordinary task failure, by the recording (asl.md 7.10)."""
+        if not self._result_too_large(state, outcome):
+            return False
+        resource = state.resource
+        assert resource is not None
+        name = resource.text if resource.family != "service" else resource.service
+        kind = "limit" if self.limits.data_limit_is_terminal else "task"
+        failure = Failure("States.DataLimitExceeded", self._too_large(name).cause, kind)  # type: ignore[arg-type]
+        self._record_failure(frame, state, failure)
+        self.recover(frame, state, failure)
+        return True
+
+
+def _no_heartbeat() -> None:
+    """A task without HeartbeatSeconds may beat all the same."""
+
+
+async def _poll(handler: Handler, call: TaskCall, job: object, clock: Clock) -> Answer:
+    """Ask for the end of a submitted job until there is one."""
+    while True:
+        done = await handler.poll(call, job)  # type: ignore[arg-type]
+        if done is not None:
+            return done
+        await clock.sleep_until(clock.now() + _POLL_SECONDS)

@@ -1,0 +1,176 @@
+"""The journal of one execution: events and changed frames, made durable together.
+
+`record` is synchronous and never waits; `barrier` makes everything recorded so far durable, in one commit. It encodes
+at the call, so what is committed is what stood there. The writer owns the commit: a branch that is cancelled while it
+waits takes nothing of its siblings' with it (DESIGN, trap 1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from asfn.errors import StateFailed
+from asfn.runtime.clock import fulfil
+from asfn.runtime.frames import Frame, frame_row
+from asfn.runtime.history import Event, pack
+from asfn.store.records import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from asfn._json import Json, Payload
+    from asfn.store.records import Commit, ExecutionRow, Final
+
+
+class CommitQueue(Protocol):
+    """Takes commits and answers with the future of their durability; `store.writer.Writer` is one."""
+
+    def submit(self, commit: Commit) -> asyncio.Future[ExecutionRow | None]: ...
+
+
+class Journal:
+    """Collects what one execution does until the next barrier.
+
+    limit: the number of events a history may hold; the last one is reserved for the end of the execution.
+    """
+
+    __slots__ = (
+        "_changed",
+        "_dropped",
+        "_events",
+        "_limit",
+        "_pending",
+        "_queue",
+        "_watchers",
+        "key",
+        "last_id",
+    )
+
+    def __init__(self, key: int, queue: CommitQueue, limit: int, last_id: int = 0) -> None:
+        self.key = key
+        self.last_id = last_id
+        self._queue = queue
+        self._limit = limit
+        self._events: list[Event] = []
+        self._changed: dict[Frame, None] = {}
+        self._dropped: list[str] = []
+        self._pending: asyncio.Future[ExecutionRow | None] | None = None
+        self._watchers: list[asyncio.Future[None]] = []
+
+    def record(
+        self,
+        type: str,
+        previous: int,
+        at: float,
+        name: str | None = None,
+        payload: Payload | None = None,
+        extra: Mapping[str, Json] | None = None,
+        assigned: Mapping[str, Payload] | None = None,
+    ) -> int:
+        """Append an event and give its id. Raises StateFailed when the history is full (history.md section 4)."""
+        id = self.last_id + 1
+        if id >= self._limit and not type.startswith("Execution"):
+            raise history_full(self._limit)
+        self.last_id = id
+        self._events.append(Event(id, previous, type, at, name, payload, extra, assigned))
+        return id
+
+    def touch(self, frame: Frame) -> None:
+        """The frame has changed: the next barrier stores it."""
+        self._changed[frame] = None
+
+    def forget(self, frame: Frame) -> None:
+        """The frame is settled and its row, if any, is dropped otherwise."""
+        self._changed.pop(frame, None)
+
+    def drop(self, path: str) -> None:
+        """The next barrier deletes the rows of this path and of everything below it."""
+        self._dropped.append(path)
+
+    @property
+    def events_waiting(self) -> int:
+        """Events recorded since the last barrier."""
+        return len(self._events)
+
+    async def barrier(self) -> None:
+        """Return when everything recorded before the call is durable."""
+        await self._durable(self._submit(None))
+
+    async def finish(self, final: Final) -> None:
+        """The last barrier: events and final status in one commit."""
+        await self._durable(self._submit(final))
+
+    def watch(self) -> asyncio.Future[None]:
+        """A future that is done after the next commit of this journal."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._watchers.append(future)
+        return future
+
+    def _submit(self, final: Final | None) -> asyncio.Future[ExecutionRow | None] | None:
+        if not (self._events or self._changed or self._dropped or final is not None):
+            return self._pending
+        pending = self._queue.submit(
+            Progress(
+                self.key,
+                pack(self._events) if self._events else None,
+                [frame_row(frame) for frame in self._changed] if final is None else (),
+                self._dropped,
+                final,
+            )
+        )
+        self._events = []
+        self._changed = {}
+        self._dropped = []
+        if self._watchers or final is not None:
+            pending.add_done_callback(self._notify)
+        self._pending = pending
+        return pending
+
+    async def _durable(self, pending: asyncio.Future[ExecutionRow | None] | None) -> None:
+        if pending is None:
+            return
+        if pending.done():
+            pending.result()
+        else:
+            await asyncio.shield(pending)
+        if self._watchers:
+            self._notify(pending)
+
+    def _notify(self, _: object) -> None:
+        watchers, self._watchers = self._watchers, []
+        for future in watchers:
+            fulfil(future, None)
+
+
+class SilentJournal(Journal):
+    """Counts events and stores nothing: an Express execution has no history and does not outlive its engine."""
+
+    __slots__ = ()
+
+    def record(
+        self,
+        type: str,
+        previous: int,
+        at: float,
+        name: str | None = None,
+        payload: Payload | None = None,
+        extra: Mapping[str, Json] | None = None,
+        assigned: Mapping[str, Payload] | None = None,
+    ) -> int:
+        self.last_id += 1
+        return self.last_id
+
+    def touch(self, frame: Frame) -> None: ...
+
+    async def barrier(self) -> None: ...
+
+    async def finish(self, final: Final) -> None: ...
+
+
+def history_full(limit: int) -> StateFailed:
+    return StateFailed(
+        "States.Runtime",
+        f"The execution reached the maximum number of history events ({limit}).",
+        prefixed=False,
+    )

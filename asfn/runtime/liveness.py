@@ -1,0 +1,57 @@
+"""Whether the process behind an engine row is alive: an advisory lock on a small file beside the database.
+
+The lock goes with the process, however it ends, so a dead engine is seen at once and not only when its lease runs out.
+Where the platform has no such locks, the lease alone decides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import IO
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+
+class EngineLock:
+    """The lock that one running engine holds: `<database>.engine-<id>.lock`."""
+
+    def __init__(self, database_path: str, engine_id: int) -> None:
+        self._path = lock_path(database_path, engine_id)
+        self._file: IO[str] | None = None
+
+    def acquire(self) -> None:
+        """Take the lock. Where that cannot be done the lease decides, so failing is no error."""
+        if fcntl is None:
+            return
+        with contextlib.suppress(OSError):
+            self._file = open(self._path, "a")  # noqa: SIM115  # held for the engine's life
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def release(self) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
+            self._file.close()
+            self._file = None
+
+
+def lock_path(database_path: str, engine_id: int) -> str:
+    return f"{database_path}.engine-{engine_id}.lock"
+
+
+def is_dead(database_path: str, engine_id: int) -> bool:
+    """True when the engine's lock file is there and nobody holds it: its process is gone. The file is removed then."""
+    if fcntl is None:
+        return False
+    path = lock_path(database_path, engine_id)
+    try:
+        with open(path, "a" if os.path.exists(path) else "r") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(path)
+            return True
+    except OSError:  # held by a living process, or never made: the lease decides
+        return False

@@ -1,0 +1,179 @@
+"""State machines by name: registered in the store, compiled once per definition.
+
+A definition is stored under the digest of its text and never changed; an execution keeps the digest it started with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from asfn._json import encode
+from asfn.arn import Arns, check_name
+from asfn.errors import StateMachineAlreadyExists, StateMachineDoesNotExist, StoreError
+from asfn.language.reader import load, read_document
+from asfn.plan.states import compile_machine
+from asfn.store.records import StateMachineRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from asfn._json import JsonObject
+    from asfn.arn import TaskResource
+    from asfn.language.model import StateMachine
+    from asfn.limits import Limits
+    from asfn.plan.states import CompiledMachine
+    from asfn.runtime.clock import Clock
+    from asfn.store.protocol import Store
+    from asfn.store.records import MachineType
+
+Definition = str | bytes | dict[str, "object"] | os.PathLike[str]
+_PLANS_KEPT: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class StateMachineInfo:
+    """What DescribeStateMachine tells. definition: its text, as it was given."""
+
+    arn: str
+    name: str
+    type: MachineType
+    role_arn: str
+    created_at: float
+    updated_at: float
+    revision_id: str | None
+    definition: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A compiled definition. It holds nothing of any execution and serves all of them."""
+
+    digest: str
+    model: StateMachine
+    machine: CompiledMachine
+    resources: tuple[TaskResource, ...]
+
+
+def _plan(digest: str, model: StateMachine, limits: Limits) -> Plan:
+    machine = compile_machine(model, limits)
+    return Plan(digest, model, machine, tuple(dict.fromkeys(_resources(machine))))
+
+
+def _resources(machine: CompiledMachine) -> Iterator[TaskResource]:
+    """Every Task's Resource, nested machines included."""
+    for state in machine.states.values():
+        if state.resource is not None:
+            yield state.resource
+        for branch in state.branches:
+            yield from _resources(branch)
+
+
+class Machines:
+    """The state machines of one engine's store."""
+
+    def __init__(self, store: Store, arns: Arns, limits: Limits, clock: Clock) -> None:
+        self._store = store
+        self._arns = arns
+        self._limits = limits
+        self._clock = clock
+        self._plans: OrderedDict[str, Plan] = OrderedDict()
+
+    def arn_of(self, name_or_arn: str) -> str:
+        """The ARN of a machine named by either."""
+        return name_or_arn if name_or_arn.startswith("arn:") else self._arns.state_machine(name_or_arn)
+
+    async def create(
+        self, name: str, definition: Definition, type: MachineType, role_arn: str | None
+    ) -> StateMachineInfo:
+        """Register a machine. The same name, definition and type again changes nothing (api.md section 4)."""
+        check_name(name)
+        arn = self._arns.state_machine(name)
+        text, digest = self._check(definition, type)
+        existing = await self._store.state_machine(arn)
+        if existing is not None:
+            if existing.digest != digest or existing.type != type:
+                raise StateMachineAlreadyExists(f"State Machine Already Exists: '{arn}'")
+            return self._info(existing, text)
+        now = self._clock.now()
+        row = StateMachineRow(arn, name, type, digest, role_arn or self._arns.role(), now, now)
+        await self._store.put_definition(digest, text)
+        await self._store.put_state_machine(row)
+        return self._info(row, text)
+
+    async def update(self, name_or_arn: str, definition: Definition | None, role_arn: str | None) -> StateMachineInfo:
+        """Give a machine a new definition or role; running executions keep theirs. Each change makes a new revision."""
+        row = await self.row(name_or_arn)
+        if definition is None:
+            text, digest = await self._text(row.digest), row.digest
+        else:
+            text, digest = self._check(definition, row.type)
+        if digest != row.digest or (role_arn is not None and role_arn != row.role_arn):
+            row.digest = digest
+            row.role_arn = role_arn or row.role_arn
+            row.updated_at = self._clock.now()
+            row.revision_id = str(uuid.uuid4())
+            await self._store.put_definition(digest, text)
+            await self._store.put_state_machine(row)
+        return self._info(row, text)
+
+    async def delete(self, name_or_arn: str) -> None:
+        """Forget a machine; one that is gone already is no error. Its executions stay and finish."""
+        await self._store.delete_state_machine(self.arn_of(name_or_arn))
+
+    async def describe(self, name_or_arn: str) -> StateMachineInfo:
+        row = await self.row(name_or_arn)
+        return self._info(row, await self._text(row.digest))
+
+    async def all(self) -> list[StateMachineInfo]:
+        return [self._info(row, await self._text(row.digest)) for row in await self._store.state_machines()]
+
+    async def row(self, name_or_arn: str) -> StateMachineRow:
+        """The registration. Raises StateMachineDoesNotExist."""
+        arn = self.arn_of(name_or_arn)
+        row = await self._store.state_machine(arn)
+        if row is None:
+            raise StateMachineDoesNotExist(f"State Machine Does Not Exist: '{arn}'")
+        return row
+
+    async def plan(self, digest: str, type: MachineType = "STANDARD") -> Plan:
+        """The compiled definition behind a digest."""
+        plan = self._plans.get(digest)
+        if plan is None:
+            plan = self._compile(digest, load(await self._text(digest), type=type))
+        else:
+            self._plans.move_to_end(digest)
+        return plan
+
+    def _compile(self, digest: str, model: StateMachine) -> Plan:
+        plan = self._plans[digest] = _plan(digest, model, self._limits)
+        if len(self._plans) > _PLANS_KEPT:
+            self._plans.popitem(last=False)
+        return plan
+
+    def _check(self, definition: Definition, type: MachineType) -> tuple[str, str]:
+        """The text to store and its digest, of a definition that is valid. Raises DefinitionError."""
+        document = read_document(definition)  # type: ignore[arg-type]  # a dict of JSON values
+        model = load(document, type=type)
+        value: JsonObject = document.value  # type: ignore[assignment]  # load has checked that it is an object
+        text = definition if isinstance(definition, str) and definition.lstrip().startswith("{") else encode(value)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        if digest not in self._plans:
+            self._compile(digest, model)
+        return text, digest
+
+    async def _text(self, digest: str) -> str:
+        text = await self._store.definition(digest)
+        if text is None:
+            raise StoreError(f"the definition {digest} is missing from the database; restore it from a backup")
+        return text
+
+    @staticmethod
+    def _info(row: StateMachineRow, text: str) -> StateMachineInfo:
+        return StateMachineInfo(
+            row.arn, row.name, row.type, row.role_arn, row.created_at, row.updated_at, row.revision_id, text
+        )

@@ -1,0 +1,210 @@
+"""Keeps the executions of one engine: starts, claims, resumes, drains and parks them, and renews the engine's lease."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from typing import TYPE_CHECKING, Final
+
+from asfn.errors import AsfnError, EngineFenced
+from asfn.plan.scope import ExecutionFacts
+from asfn.runtime.clock import fulfil
+from asfn.runtime.execution import Run
+from asfn.runtime.interpreter import Interpreter
+from asfn.runtime.journal import Journal, SilentJournal
+from asfn.runtime.liveness import is_dead
+from asfn.store.records import ExecutionRow, Start
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from asfn.limits import Limits
+    from asfn.plan.states import CompiledMachine
+    from asfn.runtime.calls import Calls
+    from asfn.runtime.clock import Clock
+    from asfn.runtime.machines import Machines
+    from asfn.store.protocol import Store
+    from asfn.store.records import EngineRow
+    from asfn.store.writer import Writer
+    from asfn.tasks.protocol import Resolver
+
+logger = logging.getLogger("asfn.supervisor")
+
+# Bits of an execution's key that count the starts of one engine; the rest is the engine's id.
+_COUNTER_BITS: Final = 40
+
+
+class Supervisor:
+    """The executions that run in one engine. Everything here happens on the engine's loop."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        engine: EngineRow,
+        writer: Writer,
+        machines: Machines,
+        clock: Clock,
+        calls: Calls,
+        resolver: Resolver,
+        limits: Limits,
+        rng: Random,
+        region: str,
+        every_transition: bool,
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._writer = writer
+        self._machines = machines
+        self._clock = clock
+        self._calls = calls
+        self._resolver = resolver
+        self._limits = limits
+        self._rng = rng
+        self._region = region
+        self._every_transition = every_transition
+        self._runs: dict[str, Run] = {}
+        self._keys = itertools.count((engine.id << _COUNTER_BITS) + 1)
+        self._idle: list[asyncio.Future[None]] = []
+
+    @property
+    def engine_id(self) -> int:
+        return self._engine.id
+
+    def next_key(self) -> int:
+        """A key for a new execution, never used before in this file."""
+        return next(self._keys)
+
+    def running(self, arn: str) -> Run | None:
+        return self._runs.get(arn)
+
+    @property
+    def count(self) -> int:
+        """How many executions are running."""
+        return len(self._runs)
+
+    async def start(self, row: ExecutionRow, machine: CompiledMachine) -> Run | ExecutionRow:
+        """Make a new execution durable, then run it. The row that holds its ARN already, when there is one."""
+        if row.type == "STANDARD":
+            if self._writer.full:
+                await self._writer.room()
+            existing = await asyncio.shield(self._writer.submit(Start(row)))
+            if existing is not None:
+                return existing
+        return self._launch(row, machine, None)
+
+    async def resume(self, rows: list[ExecutionRow]) -> None:
+        """Go on with executions that this engine has claimed, each from where its frames stand."""
+        for row in rows:
+            try:
+                plan = await self._machines.plan(row.digest)
+                frames = await self._store.frames(row.key)
+                last_id = await self._last_id(row.key)
+            except AsfnError as error:
+                logger.error("%s cannot be resumed and is left as it is: %s", row.arn, error)
+                continue
+            self._launch(row, plan.machine, frames, last_id)
+
+    async def _last_id(self, key: int) -> int:
+        """The id of the last event of an execution's history."""
+        last = 0
+        while segments := await self._store.segments(key, after_id=last, limit=1_000):
+            last = segments[-1].last_id
+        return last
+
+    def _launch(self, row: ExecutionRow, machine: CompiledMachine, frames: object, last_id: int = 0) -> Run:
+        express = row.type == "EXPRESS"
+        journal: Journal = (
+            SilentJournal(row.key, self._writer, 0)
+            if express
+            else Journal(row.key, self._writer, self._limits.history_events, last_id)
+        )
+        seconds = machine.timeout_seconds or (
+            self._limits.express_seconds if express else self._limits.execution_seconds
+        )
+        facts = ExecutionFacts(
+            row.arn,
+            row.name,
+            row.role_arn,
+            row.started_at,
+            row.input,
+            row.state_machine_arn,
+            row.state_machine_arn.rpartition(":")[2],
+            express=express,
+            redrive_count=row.redrive_count,
+            redriven_at=row.redriven_at,
+        )
+        interpreter = Interpreter(
+            facts=facts,
+            journal=journal,
+            clock=self._clock,
+            calls=self._calls,
+            resolver=self._resolver,
+            limits=self._limits,
+            rng=self._rng,
+            region=self._region,
+            deadline_at=row.started_at + seconds,
+            every_transition=self._every_transition,
+        )
+        run = Run(row, machine, interpreter, self._ended, frames)  # type: ignore[arg-type]
+        self._runs[row.arn] = run
+        run.start()
+        return run
+
+    def _ended(self, run: Run) -> None:
+        if self._runs.get(run.row.arn) is run:
+            del self._runs[run.row.arn]
+        if not self._runs:
+            idle, self._idle = self._idle, []
+            for future in idle:
+                fulfil(future, None)
+
+    async def join(self) -> None:
+        """Return when no execution is running."""
+        while self._runs:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._idle.append(future)
+            await future
+
+    async def drain(self, seconds: float) -> None:
+        """Let the handler calls in flight end and their results become durable, at most for `seconds`; then park all.
+
+        No new call, sleep or job is begun meanwhile. Executions that only wait are parked at once: their rows hold all.
+        """
+        self._calls.closing = True
+        await self._calls.settled(self._clock.now() + seconds)
+        await self._writer.flush()
+        tasks = [task for run in list(self._runs.values()) if (task := run.park()) is not None]
+        if tasks:
+            await asyncio.wait(tasks)
+        await self._calls.drain()
+
+    def abandon(self) -> None:
+        """Another engine took over: cancel everything, write nothing."""
+        for run in list(self._runs.values()):
+            run.park()
+
+    async def watch_over(self, database_path: str | None, lease_seconds: float) -> None:
+        """Renew the lease, and take over from engines that died, until cancelled or fenced."""
+        while True:
+            await self._clock.sleep_until(self._clock.now() + lease_seconds / 3)
+            try:
+                await self._store.renew_engine(self._engine, self._clock.now(), lease_seconds)
+                await self.claim(database_path)
+            except EngineFenced:
+                logger.error("another engine took over the executions of this one; it stops running them")
+                self.abandon()
+                return
+            except AsfnError as error:
+                logger.warning("the lease could not be renewed, trying again: %s", error)
+
+    async def claim(self, database_path: str | None) -> None:
+        """Take over the executions that nobody runs, and those of engines whose process is gone; resume them."""
+        dead = [
+            other.id
+            for other in await self._store.other_engines(self._engine)
+            if database_path is not None and is_dead(database_path, other.id)
+        ]
+        rows = await self._store.claim(self._engine, self._clock.now(), dead=dead)
+        await self.resume([row for row in rows if row.arn not in self._runs])
