@@ -1,0 +1,1 @@
+"""Speed, measured as ratios inside one run. Timing never decides a test: `python -m benchmarks.throughput`."""
