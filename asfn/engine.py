@@ -25,6 +25,7 @@ from asfn.errors import (
     ExecutionDoesNotExist,
     InvalidExecutionInput,
     StateMachineDoesNotExist,
+    UnroutedResource,
 )
 from asfn.limits import Limits
 from asfn.runtime.calls import Calls
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from asfn._json import Json
+    from asfn.arn import TaskResource
     from asfn.runtime.execution import Run
     from asfn.store.protocol import Store
     from asfn.store.records import EngineRow, ExecutionStatus, MachineType
@@ -208,7 +210,6 @@ class Engine:
     async def _close_handlers(self) -> None:
         for close in self._closers:
             await close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _register_files(self, pattern: str) -> None:
         paths = sorted(glob.glob(pattern, recursive=True))
@@ -289,7 +290,7 @@ class Engine:
         registered = await self._machines.row(machine)
         plan = await self._machines.plan(registered.digest, registered.type)
         for resource in plan.resources:
-            self._resolver.resolve(resource)
+            self._check_resource(resource)
         name = check_name(name) if name is not None else str(uuid.uuid4())
         express = registered.type == "EXPRESS"
         arn = (
@@ -315,6 +316,16 @@ class Engine:
                 raise ExecutionAlreadyExists(f"Execution Already Exists: '{arn}'")
             return Execution(self, started)
         return Execution(self, row, started if express else None)
+
+    def _check_resource(self, resource: TaskResource) -> None:
+        """Raise UnroutedResource for a Resource that nothing answers, before anything of the execution exists."""
+        waits = resource.pattern == "waitForTaskToken" or resource.family == "activity"
+        if waits and self._resolver is self._registry:
+            raise UnroutedResource(
+                f"{resource.text}: asfn cannot wait for task tokens and activities yet; "
+                "use a function that returns when the work is done"
+            )
+        self._resolver.resolve(resource)
 
     def _input(self, value: Json | None, text: str | None) -> Payload:
         if text is not None and value is not None:

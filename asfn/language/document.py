@@ -7,6 +7,7 @@ text holds, reading it gives a Document or a DefinitionError.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from typing import TYPE_CHECKING, Final, Literal, NoReturn
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal, NoReturn
 from asfn._json import JsonError, decode
 from asfn.errors import DefinitionError
 from asfn.language.diagnostics import Diagnostic
-from asfn.language.source_json import JsonSyntaxError, Lines, Node, parse_positions, source_location
+from asfn.language.source_json import MAX_DEPTH, JsonSyntaxError, Lines, Node, parse_positions, source_location
 from asfn.language.source_yaml import YamlSyntaxError, parse_yaml
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 Format = Literal["json", "yaml"]
 Tokens = tuple[str | int, ...]
+
+MAX_PLACED_CHARACTERS: Final = 2_097_152
+"""Longest JSON text in which places are looked up: twice what AWS takes. Beyond it findings have no line."""
 
 _YAML_SUFFIXES: Final = (".yaml", ".yml")
 _YAML_START: Final = re.compile(r"(?:\s*(?:#[^\n]*)?\n)*(?:---|%YAML|\s*[\w\"'-]+\s*:(?:\s|$))")
@@ -83,6 +87,9 @@ class Document:
     def _root(self) -> Node:
         assert self.text is not None
         if self._nodes is None:
+            if len(self.text) > MAX_PLACED_CHARACTERS:
+                self._nodes = Node(0)
+                return self._nodes
             try:
                 self._nodes = parse_positions(self.text)
             except JsonSyntaxError:  # nesting that the decoder still took
@@ -137,6 +144,41 @@ def read_document(
     return Document(value, text, name, repeats=_has_repeated_names(text))
 
 
+def json_fault(value: object, path: str = "$", depth: int = 0) -> str | None:
+    """Why a Python value is not JSON, or None. Only for definitions given as values: a text cannot be wrong so."""
+    if value is None or isinstance(value, (bool, int)):
+        return None
+    if isinstance(value, str):
+        return None if value.isascii() or _is_unicode(value) else f"{path} holds a lone surrogate"
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"{path} is {value}"
+    if depth > MAX_DEPTH:
+        return f"{path[:80]}… is nested too deeply"
+    if isinstance(value, dict):
+        for name, member in value.items():
+            if not isinstance(name, str) or not (name.isascii() or _is_unicode(name)):
+                return f"{path} has the name {name!r}, which is not text"
+            fault = json_fault(member, f"{path}.{name}", depth + 1)
+            if fault:
+                return fault
+        return None
+    if isinstance(value, list):
+        for index, member in enumerate(value):
+            fault = json_fault(member, f"{path}[{index}]", depth + 1)
+            if fault:
+                return fault
+        return None
+    return f"{path} is of type {type(value).__name__}"
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _read_yaml(text: str, name: str | None) -> Document:
     try:
         value, nodes = parse_yaml(text)
@@ -176,7 +218,8 @@ def _has_repeated_names(text: str) -> bool:
 def _refuse_json(text: str, reason: str) -> NoReturn:
     """Raise for a text that the decoder refused, with AWS's sentence and location for it."""
     try:
-        parse_positions(text)
+        if len(text) <= MAX_PLACED_CHARACTERS:
+            parse_positions(text)
     except JsonSyntaxError as error:
         line, column = Lines(text).position(error.offset)
         location = source_location(text, line, column)

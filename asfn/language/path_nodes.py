@@ -41,7 +41,7 @@ from asfn.language.path_grammar import (
 )
 
 _MAX_VISITS: Final = 500_000  # one to two seconds
-_COMPARISONS_PER_VISIT: Final = 16
+_COMPARISONS_PER_VISIT: Final = 4
 _REGEX_STEPS_PER_VISIT: Final = 64
 
 _Reader: TypeAlias = Callable[[DatumInContext], Any]  # Json, or _MISSING

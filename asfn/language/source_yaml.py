@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 MAX_VALUES: Final = 500_000
 """How many values a YAML text may unfold to: a bound for aliases of aliases."""
 
+MAX_CHARACTERS: Final = 2_097_152
+"""Length of a YAML text, twice what AWS takes for a definition; a longer one would take seconds to read."""
+
 _TAG: Final = "tag:yaml.org,2002:"
 _INTEGER: Final = re.compile(r"[-+]?[0-9]+|0x[0-9a-fA-F]+|0o[0-7]+")
 _FLOAT: Final = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
@@ -38,6 +41,8 @@ class YamlSyntaxError(ValueError):
 
 def parse_yaml(text: str) -> tuple[Json, Node]:
     """The value of a YAML text and its nodes, whose offsets are those of the text. Raises YamlSyntaxError."""
+    if len(text) > MAX_CHARACTERS:
+        raise YamlSyntaxError(f"the text is longer than {MAX_CHARACTERS} characters", 1, 1)
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -97,7 +102,7 @@ class _Builder:
     def scalar(self, event: Any) -> None:
         opened = self.stack[-1] if self.stack else None
         if opened is not None and isinstance(opened.value, dict) and opened.key is None:
-            merge = event.value == "<<" and event.style is None and event.tag is None
+            merge = event.value == "<<" and not event.style and event.tag is None
             opened.key = _MERGE if merge else event.value
             opened.key_offset = event.start_mark.index
             return
@@ -173,7 +178,7 @@ def _scalar(event: Any) -> Json:
     tag = event.tag
     if tag not in (None, "!"):
         return _tagged(event, text, tag)
-    if event.style is not None or tag == "!":
+    if event.style or tag == "!":
         return text
     if text in _NULLS:
         return None

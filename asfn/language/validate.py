@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from asfn.language.diagnostics import Diagnostic
-from asfn.language.document import Document
+from asfn.language.document import Document, json_fault
 from asfn.language.validation.findings import Findings, pointer
 from asfn.language.validation.machine import check_definition, check_single_state
 from asfn.language.validation.references import variable_references
@@ -34,9 +34,10 @@ def validate(document: Document | Json, *, type: MachineType = "STANDARD") -> li
         document = Document(document)
     findings = Findings()
     value = document.value
-    if not isinstance(value, dict):
+    fault = json_fault(value) if document.text is None else None
+    if not isinstance(value, dict) or fault:
         message = "Definition must be a valid JSON object"
-        return [Diagnostic("ERROR", "SCHEMA_VALIDATION_FAILED", message)]
+        return [Diagnostic("ERROR", "SCHEMA_VALIDATION_FAILED", message, suggestion=fault)]
     definition = Definition(findings, type, "JSONPath")
     return _run(document, findings, lambda: check_definition(definition, value))
 
@@ -53,6 +54,10 @@ def validate_state(
     Its targets are not looked for; the machines nested in it are checked whole.
     """
     document = document if isinstance(document, Document) else Document(document)
+    fault = json_fault(document.value)
+    if fault:
+        message = "Definition must be a valid JSON object"
+        return [Diagnostic("ERROR", "SCHEMA_VALIDATION_FAILED", message, suggestion=fault)]
     wrapped = Document({"States": {name: document.value}})
     findings = Findings()
     definition = Definition(findings, type, query_language)

@@ -95,6 +95,13 @@ class Calls:
         await self._release(task)
         return late
 
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Cancel a submitted job, best effort: nobody waits, and what it raises is logged and dropped."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        task.add_done_callback(_log_failure)
+
     async def _release(self, task: asyncio.Task[Any]) -> None:
         """Cancel a late handler and wait the grace period for its clean-up."""
         task.cancel()
@@ -136,6 +143,11 @@ class Calls:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=GRACE_SECONDS)
+
+
+def _log_failure(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.warning("%s failed: %r", task.get_name(), error)
 
 
 class Heartbeat:

@@ -30,7 +30,7 @@ class Frame:
     step: how many states it has entered.   entered: whether the state's Entered event is recorded.
     last_id: the event the next one links to.   entered_id, entered_previous: of the state's Entered event.
     effect: what it waits for.   outcome: how it ended.   children: of a fan-out in progress.
-    stored: whether a row of it may be in the store.
+    stored: whether a row of it may be in the store.   restored: from its row, and no effect performed since.
     """
 
     __slots__ = (
@@ -45,6 +45,7 @@ class Frame:
         "outcome",
         "parent",
         "path",
+        "restored",
         "scope",
         "state",
         "step",
@@ -75,6 +76,7 @@ class Frame:
         self.outcome: Outcome | None = None
         self.children: Children | None = None
         self.stored = False
+        self.restored = False
 
     @property
     def fan_out_path(self) -> str:
@@ -130,7 +132,7 @@ def restore(frame: Frame, stored: FrameRow) -> None:
     row: Row = msgspec.json.decode(stored.body)
     texts = stored.texts
     scope = frame.scope
-    frame.stored = True
+    frame.stored = frame.restored = True
     frame.state = frame.machine.states[row["state"]]
     frame.step = row["step"]
     frame.last_id = row["last"]

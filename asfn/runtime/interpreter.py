@@ -245,6 +245,7 @@ class Interpreter:
                     task_event(resource, "Started"), frame.last_id, scope.now, extra=task_details(resource)
                 )
         frame.effect = effect
+        frame.restored = False
 
     # --- failures --------------------------------------------------------------------------------------------------
 
@@ -319,15 +320,29 @@ class Interpreter:
             token=call.token,
             heartbeat=heartbeat.beat if heartbeat is not None else _no_heartbeat,
         )
+        if frame.restored and isinstance(effect, CallTask) and self.resolver.on_resume(task_call) == "fail":
+            return Failure("States.TaskFailed", "The call was interrupted by a crash and is not to be repeated.")
         work = _poll(handler, task_call, job, self.clock) if isinstance(effect, AwaitJob) else handler.submit(task_call)
         name = f"{self.facts.name}:{state.name}"
         try:
             answer = await self.calls.supervise(work, name, call.timeout_at, heartbeat)
         except TaskFailed as error:
-            return Failure(error.error, error.cause)
+            return self._task_failure(error)
+        except asyncio.CancelledError:
+            if isinstance(effect, AwaitJob) and not self.calls.closing:
+                self.calls.spawn(handler.cancel(task_call, job), f"cancel {name}")
+            raise
         if isinstance(answer, str):
+            if isinstance(effect, AwaitJob):
+                self.calls.spawn(handler.cancel(task_call, job), f"cancel {name}")
             return Failure("States.Timeout", None, answer)
         return answer if isinstance(answer, Submitted) else Success(answer.value)
+
+    def _task_failure(self, error: TaskFailed) -> Failure:
+        """A handler's failure, its texts cut to AWS's lengths (asl.md section 9). States.Runtime stays terminal."""
+        name = error.error[: self.limits.error_characters] if error.error is not None else None
+        cause = error.cause[: self.limits.cause_characters] if error.cause is not None else None
+        return Failure(name, cause, "runtime" if name == "States.Runtime" else "task")
 
     def _idempotency_key(self, frame: Frame) -> str:
         """The same after a crash, another for every attempt, redrive and child (DESIGN section 5)."""

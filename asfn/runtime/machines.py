@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 from asfn._json import encode
 from asfn.arn import Arns, check_name
-from asfn.errors import StateMachineAlreadyExists, StateMachineDoesNotExist, StoreError
+from asfn.errors import DefinitionError, StateMachineAlreadyExists, StateMachineDoesNotExist, StoreError
+from asfn.language.diagnostics import Diagnostic
+from asfn.language.model import MapState, ParallelState
 from asfn.language.reader import load, read_document
 from asfn.plan.states import compile_machine
 from asfn.store.records import StateMachineRow
@@ -60,8 +62,25 @@ class Plan:
 
 
 def _plan(digest: str, model: StateMachine, limits: Limits) -> Plan:
+    unsupported = list(_unsupported(model, ""))
+    if unsupported:
+        raise DefinitionError(unsupported)
     machine = compile_machine(model, limits)
     return Plan(digest, model, machine, tuple(dict.fromkeys(_resources(machine))))
+
+
+def _unsupported(machine: StateMachine, pointer: str) -> Iterator[Diagnostic]:
+    """What is valid on AWS and cannot be run here yet: said when a machine is registered, not in mid-run."""
+    for name, state in machine.states.items():
+        place = f"{pointer}/States/{name}"
+        if isinstance(state, MapState):
+            if state.mode == "DISTRIBUTED":
+                message = "asfn cannot run a Map of mode DISTRIBUTED yet; mode INLINE works"
+                yield Diagnostic("ERROR", "UNSUPPORTED_FEATURE", message, place)
+            yield from _unsupported(state.processor, f"{place}/ItemProcessor")
+        elif isinstance(state, ParallelState):
+            for index, branch in enumerate(state.branches):
+                yield from _unsupported(branch, f"{place}/Branches[{index}]")
 
 
 def _resources(machine: CompiledMachine) -> Iterator[TaskResource]:

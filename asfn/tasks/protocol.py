@@ -8,7 +8,7 @@ itself. The interpreter owns deadlines, heartbeats and cancelling: a handler jus
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,3 +80,6 @@ class Resolver(Protocol):
 
     def resolve(self, resource: TaskResource) -> Handler:
         """The handler that answers; raises UnroutedResource naming the ARN and the nearest registered names."""
+
+    def on_resume(self, call: TaskCall) -> Literal["run", "fail"]:
+        """Whether a call that a crash interrupted is made again, with the same idempotency key, or fails the task."""

@@ -96,7 +96,6 @@ def test_matches_agree_with_the_standard_library(pattern: str, text: str) -> Non
 def test_any_pattern_compiles_or_is_refused(pattern: str, text: str) -> None:
     try:
         regex = LinearRegex.compile(pattern)
-    except RegexError as error:
-        assert str(error)
-    else:
-        assert regex.full_match(text) in (True, False)
+    except RegexError:
+        return
+    assert regex.full_match(text) in (True, False)

@@ -34,14 +34,15 @@ def titles(condition: str, document: Json = BOOKS) -> Json:
         ("@.t==A", ["A"]),  # a bare word, as in published machines
         ("@['t'] == 'A'", ["A"]),
         ("@.t != 'A'", ["B", "C"]),
-        ("@.price < 10", ["A", "C"]),
-        ("@.price<10", ["A", "C"]),
+        ("@.price < 10", ["A"]),
+        ("@.price<10", ["A"]),
         ("@.price <= 8", ["A"]),
         ("@.price > 8.5", ["B", "C"]),
-        ("@.price >= 12.5", ["B"]),
-        ("@.price < $.limit", ["A", "C"]),
+        ("@.price >= 12.5", ["B", "C"]),  # a number is compared with a text as texts
+        ("@.price > 8.5 && @.price < 13", ["B"]),
+        ("@.price < $.limit", ["A"]),
         ("@.price == 9", ["C"]),  # a number equals a text that reads as it
-        ("@.price == 9.0", ["C"]),
+        ("@.price == 9.0", []),
         ("@.price === 9", []),
         ("@.price !== 9 && @.t", ["A", "B", "C"]),
         ("@.price === '9'", ["C"]),
@@ -105,7 +106,7 @@ def test_a_filter_on_an_object_tests_the_object_itself() -> None:
 
 
 def test_a_filter_may_test_plain_elements() -> None:
-    assert compile_path("$[?(@ > 1)]").select([1, 2, 3, "x"], NOWHERE) == [2, 3]
+    assert compile_path("$[?(@ > 1)]").select([1, 2, 3, None], NOWHERE) == [2, 3]
     assert compile_path("$[?(@ == null)]").select([None, 1], NOWHERE) == [None]
 
 
@@ -131,7 +132,7 @@ def test_order_of_texts_is_by_utf_16_code_unit() -> None:
         ("@ in $.a", {"a": list(range(20_000)), "books": list(range(20_000, 40_000))}),
         ("@ == $.a", {"a": [0] * 20_000, "books": [[0] * 20_000] * 100}),
         ("@ =~ /(a|b|ab)*[cd]{500}/", {"books": ["ab" * 50_000] * 10}),
-        ("@..x", {"books": [{"a": [1] * 1_000}] * 1_000}),
+        ("@..x size 1", {"books": [{"a": [1] * 1_000}] * 1_000}),
         ("$.books[*] size 1", {"books": [1] * 10_000}),
         ("$.books[0:9999] size 1", {"books": [1] * 10_000}),
     ],

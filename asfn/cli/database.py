@@ -1,0 +1,150 @@
+"""The `--db` option, and looking into a database without running anything in it.
+
+A look opens the store alone: no engine is registered, so nothing is claimed or resumed, and another process may be
+running the same file meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from asfn.cli.exits import Refused
+from asfn.cli.output import plain
+from asfn.runtime.clock import SystemClock
+from asfn.runtime.handle import Execution, ExecutionInfo
+from asfn.store.records import ExecutionQuery
+from asfn.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from asfn.runtime.execution import Run
+    from asfn.store.protocol import Store
+    from asfn.store.records import ExecutionRow, ExecutionStatus
+
+VARIABLE: Final = "ASFN_DB"
+_SQLITE: Final = "sqlite:///"
+_PAGE: Final = 500
+_CANDIDATES: Final = 5
+
+
+def db_option(*, required: bool, help: str) -> Callable[[Any], Any]:  # Any: what click decorates
+    """`--db`, which falls back to the environment variable ASFN_DB."""
+    return click.option(
+        "--db", "database", envvar=VARIABLE, show_envvar=True, required=required, metavar="PATH|URL", help=help
+    )
+
+
+def url_of(database: str) -> str:
+    """The URL of what `--db` names: a path, or a URL already. Raises Refused."""
+    path = database.removeprefix(_SQLITE)
+    if "://" in path:
+        raise Refused(
+            f"--db {plain(database)}: give the path of a file, or sqlite:///relative/path, or sqlite:////absolute/path"
+        )
+    if not path or "\0" in path:
+        raise Refused(f"--db {plain(database)!r}: that is not the path of a file")
+    if os.path.isdir(path):
+        raise Refused(f"--db {plain(path)} is a folder: give the path of a file in it")
+    folder = os.path.dirname(path)
+    if folder and not os.path.isdir(folder):
+        raise Refused(f"--db {plain(path)}: there is no folder {plain(folder)}; make it first")
+    return _SQLITE + path
+
+
+def url_of_existing(database: str) -> str:
+    """The same, of a file that must be there already: to look at something is no reason to create it."""
+    url = url_of(database)
+    path = url.removeprefix(_SQLITE)
+    try:
+        size = os.stat(path).st_size
+    except OSError as error:
+        raise Refused(f"there is no database {plain(path)} ({error.strerror})") from error
+    if size == 0:
+        raise Refused(f"{plain(path)} is empty: nothing was ever run in it")
+    return url
+
+
+class Look:
+    """A database as it stands, for reading. Implements what an execution's handle needs of its engine."""
+
+    def __init__(self, store: Store, database: str) -> None:
+        self.store = store
+        self.clock = SystemClock()
+        self._database = database
+
+    def running(self, arn: str) -> Run | None:
+        """None: whatever runs, runs elsewhere."""
+        return None
+
+    async def executions(
+        self,
+        *,
+        machine: str | None = None,
+        status: ExecutionStatus | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[ExecutionInfo]:
+        """Executions, newest first. machine: a state machine's name or ARN."""
+        found = 0
+        async for row in self._rows(status):
+            if machine is not None and machine not in (row.state_machine_arn, _name(row.state_machine_arn)):
+                continue
+            if limit is not None and found >= limit:
+                return
+            found += 1
+            yield ExecutionInfo.of(row)
+
+    async def find(self, wanted: str) -> Execution:
+        """The execution of this ARN, this name, or with a name that alone begins so. Raises Refused."""
+        row = await self.store.execution(wanted) if wanted.startswith("arn:") else None
+        if row is not None:
+            return Execution(self, row)
+        named = await self.store.executions(ExecutionQuery(name=wanted, limit=_CANDIDATES + 1))
+        rows = named or [row async for row in self._beginning(wanted)]
+        if len(rows) == 1:
+            return Execution(self, rows[0])
+        if rows:
+            several = ", ".join(row.arn if named else row.name for row in rows[:_CANDIDATES])
+            more = " and others" if len(rows) > _CANDIDATES else ""
+            raise Refused(f"{plain(wanted)!r} may be one of {plain(several)}{more}: say which")
+        raise Refused(f"there is no execution {plain(wanted)!r} in {plain(self._database)}")
+
+    async def _beginning(self, wanted: str) -> AsyncIterator[ExecutionRow]:
+        """Executions whose name or ARN begins so; a few are enough to see that it is not one."""
+        found = 0
+        async for row in self._rows(None):
+            if wanted and (row.name.startswith(wanted) or row.arn.startswith(wanted)):
+                found += 1
+                yield row
+                if found > _CANDIDATES:
+                    return
+
+    async def _rows(self, status: ExecutionStatus | None) -> AsyncIterator[ExecutionRow]:
+        before: tuple[float, int] | None = None
+        while True:
+            page = await self.store.executions(ExecutionQuery(status=status, before=before, limit=_PAGE))
+            for row in page:
+                yield row
+            if len(page) < _PAGE:
+                return
+            before = (page[-1].started_at, page[-1].key)
+
+
+def _name(state_machine_arn: str) -> str:
+    return state_machine_arn.rpartition(":")[2]
+
+
+@asynccontextmanager
+async def looking_at(database: str) -> AsyncIterator[Look]:
+    """Open a database for a look. Raises Refused when it is not there, StoreError when it cannot be read."""
+    path = url_of_existing(database).removeprefix(_SQLITE)
+    store = SqliteStore(path)
+    await store.open()
+    try:
+        yield Look(store, path)
+    finally:
+        await store.close()

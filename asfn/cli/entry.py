@@ -1,0 +1,190 @@
+"""The program: the group of commands, and the one place where an error becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import traceback
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import click
+
+from asfn.cli.exits import BROKEN, CODES, PARKED, REFUSED, SUCCEEDED, Interrupted
+from asfn.cli.output import plain, tell
+from asfn.errors import AsfnError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Where each command lives; the module is imported when the command is called or described.
+_COMMANDS: Final = {
+    "demo": "asfn.cli.demo",
+    "run": "asfn.cli.run",
+    "resume": "asfn.cli.resume",
+    "validate": "asfn.cli.validate",
+    "list": "asfn.cli.executions",
+    "show": "asfn.cli.executions",
+    "history": "asfn.cli.executions",
+}
+_THREAD_SECONDS: Final = 0.3
+
+
+class _Commands(click.Group):
+    """The commands in the order of `_COMMANDS`, each imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        from importlib import import_module
+
+        found = vars(import_module(_COMMANDS[cmd_name]))[cmd_name.replace("list", "list_")]
+        assert isinstance(found, click.Command)
+        return found
+
+
+def _version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            click.echo(f"asfn {version('asfn')}")
+        except PackageNotFoundError:  # run from a checkout that was never installed
+            click.echo("asfn, not installed")
+        ctx.exit()
+
+
+@click.group(cls=_Commands, epilog=CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
+)
+def commands() -> None:
+    """Run AWS Step Functions state machines here, durably, in one process.
+
+    \b
+    Look around first:      asfn demo
+    Check a definition:     asfn validate order.asl.json
+    Run it:                 asfn run order.asl.json --input '{"id": 7}' --functions app.tasks --db flows.db
+    Go on after a stop:     asfn resume --functions app.tasks --db flows.db
+    See what happened:      asfn list --db flows.db
+    """
+
+
+def main() -> NoReturn:
+    """Run the command that the arguments name, and end the process with its exit code."""
+    _prepare_streams()
+    _prepare_log()
+    _leave(_guarded(_run))
+
+
+def _run() -> int:
+    result = commands.main(standalone_mode=False)
+    sys.stdout.flush()
+    return result if isinstance(result, int) else SUCCEEDED
+
+
+def _guarded(run: Callable[[], int]) -> int:
+    """The exit code of `run`, whatever happens in it; says in one line what went wrong."""
+    try:
+        return run()
+    except SystemExit as error:
+        return _flushed(error.code if isinstance(error.code, int) else REFUSED)
+    except Interrupted as error:
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        tell("asfn: stopped")
+        return PARKED
+    except click.UsageError as error:
+        error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        return _complain(error.message, error.exit_code)
+    except AsfnError as error:
+        return _complain(str(error), REFUSED)
+    except BrokenPipeError:
+        return _complain("whoever read the output has gone; the rest of it was not written", REFUSED)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{where}{error.strerror or error}", REFUSED)
+    except MemoryError:
+        return _complain("there is not enough memory for this", REFUSED)
+    except Exception as error:
+        return _fault(error)
+
+
+def _flushed(code: int) -> int:
+    """The same code, once everything printed has been written; a disk or a pipe may refuse it only now."""
+
+    def flush() -> int:
+        sys.stdout.flush()
+        return code
+
+    return _guarded(flush)
+
+
+def _complain(message: str, code: int) -> int:
+    try:
+        tell(f"asfn: {plain(message, 2000)}")
+    except OSError:
+        pass  # stderr is gone as well: the exit code is all that is left
+    return code
+
+
+def _fault(error: Exception) -> int:
+    if os.environ.get("ASFN_TRACEBACK"):
+        traceback.print_exception(error)
+    return _complain(
+        f"a fault in asfn itself: {type(error).__name__}: {error} (ASFN_TRACEBACK=1 shows where)", BROKEN
+    )
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process. Never waits for a function that still runs in a worker thread, and never prints again."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        pass  # said already; closing the streams would say it again
+    else:
+        if not _has_busy_threads():
+            sys.exit(code)
+    os._exit(code)
+
+
+def _has_busy_threads() -> bool:
+    others = [thread for thread in threading.enumerate() if thread is not threading.current_thread()]
+    waiting = [thread for thread in others if not thread.daemon]
+    for thread in waiting:
+        thread.join(_THREAD_SECONDS / len(waiting))
+    return any(thread.is_alive() for thread in waiting)
+
+
+def _prepare_streams() -> None:
+    """Let any text be printed: the results are UTF-8 everywhere, and what UTF-8 cannot hold is spelled out."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+class _OneLine(logging.Formatter):
+    """A record as one line for people: no traceback, unless the environment asks for it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = f"asfn: {plain(record.getMessage(), 2000)}"
+        if record.exc_info and os.environ.get("ASFN_TRACEBACK"):
+            line += "\n" + self.formatException(record.exc_info)
+        return line
+
+
+def _prepare_log() -> None:
+    """What the engine logs (warnings and worse) becomes lines on stderr."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine())
+    handler.setLevel(logging.WARNING)
+    logging.getLogger().addHandler(handler)
+    logging.raiseExceptions = False  # a log line that cannot be written is not worth a traceback

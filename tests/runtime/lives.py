@@ -1,0 +1,288 @@
+"""Lives of one execution: processes that run it, die at a chosen commit, and are followed by others on the same store.
+
+`undisturbed` runs it once without harm; `check` compares what several lives left behind with that: output, event ids,
+every transition once in its branch, and no call repeated whose answer was durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from asfn._json import Json, JsonObject, Payload
+from asfn.arn import TaskResource
+from asfn.engine import Engine
+from asfn.errors import ExecutionFailed, TaskFailed
+from asfn.runtime.history import shapes
+from asfn.store.memory import MemoryStore
+from asfn.store.protocol import Store
+from asfn.store.records import ExecutionRow
+from asfn.tasks.protocol import Answer, Done, Handler, Submitted, TaskCall
+from asfn.testing.faults import FaultyStore
+from asfn.testing.loop import DEFAULT_START_AT, VirtualClock, run
+
+ARN = "arn:aws:states:us-east-1:123456789012:execution:machine:x"
+# Longer than an engine's lease, so that what a dead one owned may be taken over.
+PAUSE_SECONDS = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """How a task answers. seconds: of virtual time it takes.   job: it is submitted first, and polled."""
+
+    value: JsonObject = field(default_factory=dict)
+    error: str | None = None
+    seconds: float = 1.0
+    job: bool = False
+    never: bool = False
+
+
+Script = Callable[[str, Any, int], Reply]  # (state name, payload, attempt)
+
+
+class Tasks:
+    """Resolver and Handler of all Tasks. Answers carry the call's idempotency key, so that histories tell who ended."""
+
+    def __init__(self, script: Script, clock: VirtualClock) -> None:
+        self.calls: list[TaskCall] = []
+        self.polls: list[TaskCall] = []
+        self.cancelled: list[Json] = []
+        self._script = script
+        self._clock = clock
+
+    def resolve(self, resource: TaskResource) -> Handler:
+        return self
+
+    async def submit(self, call: TaskCall) -> Answer:
+        self.calls.append(call)
+        reply = self._script(call.state_name, call.payload.value, call.attempt)
+        if reply.job:
+            return Submitted(Payload({"job": call.idempotency_key}), {"ends": self._clock.now() + reply.seconds})
+        await asyncio.sleep(reply.seconds)
+        return self._end(call, reply)
+
+    async def poll(self, call: TaskCall, job: Json) -> Done | None:
+        self.polls.append(call)
+        assert isinstance(job, dict)
+        if self._clock.now() < job["ends"]:  # type: ignore[operator]
+            return None
+        return self._end(call, self._script(call.state_name, call.payload.value, call.attempt))
+
+    async def cancel(self, call: TaskCall, job: Json) -> None:
+        self.cancelled.append(job)
+
+    @staticmethod
+    def _end(call: TaskCall, reply: Reply) -> Done:
+        if reply.error is not None:
+            raise TaskFailed(reply.error, f"key={call.idempotency_key}")
+        return Done(Payload({**reply.value, "key": call.idempotency_key}))
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """A machine, its input, and how its tasks answer."""
+
+    name: str
+    definition: JsonObject
+    input: Json
+    script: Script
+
+
+@dataclass
+class Life:
+    """One process. end: how the execution ended, None when the process died or left before.
+
+    settled: keys of the calls whose answers were durable when it was over.
+    """
+
+    calls: list[TaskCall]
+    commits: int
+    died: bool
+    over_at: float
+    end: tuple[str, Json] | None
+    history: list[JsonObject]
+    frames: int
+    settled: set[str]
+
+
+
+def live(
+    workflow: Workflow,
+    store: Store,
+    *,
+    start_at: float = DEFAULT_START_AT,
+    seed: int | None = None,
+    leave_at: int | None = None,
+    stop_at: int | None = None,
+    **faults: Any,  # FaultyStore's own options
+) -> Life:
+    """One process on the store: it starts or resumes the execution and stays until that ends, or until it dies.
+
+    leave_at: the commit at which the engine is left in an orderly way.   stop_at: at which StopExecution is called.
+    """
+
+    async def main(clock: VirtualClock) -> Life:
+        tasks = Tasks(workflow.script, clock)
+        leaving, stopping = asyncio.Event(), asyncio.Event()
+        at: dict[int, Callable[[], object]] = {}
+        if leave_at is not None:
+            at[leave_at] = leaving.set
+        if stop_at is not None:
+            at[stop_at] = stopping.set
+        faulty = FaultyStore(store, at=at, **faults)
+        working = asyncio.create_task(_work(workflow, faulty, clock, tasks, leaving, stopping))
+        crash = asyncio.create_task(faulty.crashed.wait())
+        await asyncio.wait({working, crash}, return_when=asyncio.FIRST_COMPLETED)
+        died, over_at, calls = faulty.crashed.is_set(), clock.now(), list(tasks.calls)
+        if died:
+            await faulty.bury()
+        crash.cancel()
+        await store.open()
+        row = await store.execution(ARN)
+        history = await _history(store, row) if row is not None else []
+        frames = len(await store.frames(row.key)) if row is not None else 0
+        await store.close()
+        end = working.result() if not died else None
+        return Life(calls, faulty.commits, died, over_at, end, history, frames, settled_keys(history))
+
+    return run(main, seed=seed, start_at=start_at)
+
+
+async def _work(
+    workflow: Workflow,
+    store: Store,
+    clock: VirtualClock,
+    tasks: Tasks,
+    leaving: asyncio.Event,
+    stopping: asyncio.Event,
+) -> tuple[str, Json] | None:
+    async with Engine(store, clock=clock, resolver=tasks, random=Random(7)) as engine:
+        await engine.create_state_machine("machine", workflow.definition)
+        row = await store.execution(ARN)
+        if row is None:
+            execution = await engine.start("machine", workflow.input, name="x")
+        else:
+            execution = await engine.execution(ARN)
+        result = asyncio.ensure_future(_result(execution))
+        left = asyncio.ensure_future(leaving.wait())
+        stopped = asyncio.ensure_future(stopping.wait())
+        try:
+            await asyncio.wait({result, left, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if stopping.is_set():
+                await execution.stop("Stopped", "by the test")
+                return await result
+            return result.result() if result.done() else None
+        finally:
+            for task in (result, left, stopped):
+                task.cancel()
+
+
+async def _result(execution: Any) -> tuple[str, Json]:  # Any: an Execution
+    try:
+        return "SUCCEEDED", await execution.result()
+    except ExecutionFailed as failed:
+        return failed.status, [failed.error, failed.cause]
+
+
+async def _history(store: Store, row: ExecutionRow) -> list[JsonObject]:
+    events: list[JsonObject] = []
+    while segments := await store.segments(row.key, after_id=len(events), limit=1_000):
+        for segment in segments:
+            events += shapes(segment)
+    return events
+
+
+def live_on(workflow: Workflow, store: Store, before: Life, **options: Any) -> Life:
+    """The next process on the store, some time after the one before."""
+    return live(workflow, store, start_at=before.over_at + PAUSE_SECONDS, **options)
+
+
+def undisturbed(workflow: Workflow, seed: int | None = None) -> Life:
+    """A life without harm: what all others are compared with."""
+    life = live(workflow, MemoryStore(), seed=seed)
+    assert life.end is not None
+    assert not life.died
+    assert life.frames == 0
+    _check_ids(life.history)
+    return life
+
+
+def check(reference: Life, lives: list[Life]) -> None:
+    """The last of the lives ended as the reference did, and together they did everything once."""
+    last = lives[-1]
+    assert last.end == reference.end
+    assert last.frames == 0
+    _check_ids(last.history)
+    missing = Counter(chains(reference.history))
+    missing.subtract(chains(last.history))
+    wrong = {chain[-3:]: count for chain, count in missing.items() if count}
+    assert not wrong, f"transitions missing (positive) or repeated (negative): {wrong}"
+    _check_calls(reference, lives)
+
+
+def _check_ids(history: list[JsonObject]) -> None:
+    assert [event["id"] for event in history] == list(range(1, len(history) + 1))
+    for event in history:
+        assert 0 <= event["previousEventId"] < event["id"]  # type: ignore[operator]
+
+
+def _check_calls(reference: Life, lives: list[Life]) -> None:
+    expected = {call.idempotency_key: call.payload.text for call in reference.calls}
+    assert len(expected) == len(reference.calls)
+    durable: set[str] = set()
+    seen: set[str] = set()
+    for life in lives:
+        made = Counter(call.idempotency_key for call in life.calls)
+        assert all(count == 1 for count in made.values()), "a call was made twice in one life"
+        assert not durable & set(made), f"calls repeated though their answers were durable: {durable & set(made)}"
+        for call in life.calls:
+            assert expected[call.idempotency_key] == call.payload.text
+        durable |= life.settled
+        seen |= set(made)
+    assert seen == set(expected)
+
+
+def settled_keys(history: list[JsonObject]) -> set[str]:
+    """The idempotency keys of the calls that have an end, or a job, in this history."""
+    keys: set[str] = set()
+    for event in history:
+        type_ = str(event["type"])
+        details = event.get(f"{type_[0].lower()}{type_[1:]}EventDetails")
+        if not isinstance(details, dict):
+            continue
+        if type_ in ("LambdaFunctionSucceeded", "TaskSucceeded", "TaskSubmitted"):
+            output = json.loads(str(details["output"]))
+            keys.add(output["job"] if type_ == "TaskSubmitted" else output["key"])
+        elif type_ in ("LambdaFunctionFailed", "TaskFailed"):
+            keys.add(str(details["cause"]).removeprefix("key="))
+    return keys
+
+
+# Where lines of control that run side by side meet, which event comes first depends on time: chains are cut here.
+_CUTS = {"MapIterationStarted", "MapStateSucceeded", "ParallelStateSucceeded"}
+
+
+def chains(history: list[JsonObject]) -> list[tuple[str, ...]]:
+    """For each event, the events it follows in its branch, as texts without ids and times."""
+    found: dict[int, tuple[str, ...]] = {0: ()}
+    for event in history:
+        shown = json.dumps({k: v for k, v in event.items() if k not in ("id", "previousEventId", "timestamp")})
+        previous = event["previousEventId"]
+        assert isinstance(previous, int)
+        before = () if event["type"] in _CUTS or _leaves_fan_out(event, history) else found[previous]
+        found[int(event["id"])] = (*before, shown)  # type: ignore[arg-type]
+    return list(found.values())[1:]
+
+
+def _leaves_fan_out(event: JsonObject, history: list[JsonObject]) -> bool:
+    """The ...StateExited of a Parallel or Map links to the child that happened to be last (rules 5, 6)."""
+    if event["type"] not in ("MapStateExited", "ParallelStateExited"):
+        return False
+    previous = event["previousEventId"]
+    assert isinstance(previous, int)
+    return history[previous - 1]["type"] not in ("MapStateFailed", "ParallelStateFailed")
