@@ -1,37 +1,78 @@
 """asfn: an asyncio-native, embeddable, durable runtime for Amazon States Language.
 
-async with Engine("sqlite:///flows.db", definitions="flows/*.asl.json") as engine:
-    execution = await engine.start("order", {"id": 7})
-    print(await execution.result())
+    async with Engine("sqlite:///flows.db", definitions="flows/*.asl.json") as engine:
+        execution = await engine.start("order", {"id": 7})
+        print(await execution.result())
+
+Importing the package loads nothing; a name loads its module when it is first used, so that a program that only
+validates a definition, or only catches an error, does not pay for an engine.
 """
 
-from asfn.engine import Engine
-from asfn.errors import (
-    AsfnError,
-    DefinitionError,
-    EngineClosed,
-    EngineFenced,
-    ExecutionAlreadyExists,
-    ExecutionDoesNotExist,
-    ExecutionFailed,
-    InvalidArn,
-    InvalidExecutionInput,
-    InvalidName,
-    InvalidOutput,
-    InvalidToken,
-    StateMachineAlreadyExists,
-    StateMachineDoesNotExist,
-    StoreError,
-    TaskDoesNotExist,
-    TaskFailed,
-    TaskTimedOut,
-    UnroutedResource,
-)
-from asfn.language.diagnostics import Diagnostic
-from asfn.limits import Limits
-from asfn.runtime.handle import Execution, ExecutionInfo
-from asfn.runtime.machines import StateMachineInfo
-from asfn.tasks.function import TaskContext
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asfn.engine import Engine
+    from asfn.errors import (
+        AsfnError,
+        DefinitionError,
+        EngineClosed,
+        EngineFenced,
+        ExecutionAlreadyExists,
+        ExecutionDoesNotExist,
+        ExecutionFailed,
+        InvalidArn,
+        InvalidExecutionInput,
+        InvalidName,
+        InvalidOutput,
+        InvalidToken,
+        StateMachineAlreadyExists,
+        StateMachineDoesNotExist,
+        StoreError,
+        TaskDoesNotExist,
+        TaskFailed,
+        TaskTimedOut,
+        UnroutedResource,
+    )
+    from asfn.language.diagnostics import Diagnostic
+    from asfn.limits import Limits
+    from asfn.runtime.handle import (
+        Execution,
+        ExecutionInfo,
+    )
+    from asfn.runtime.machines import StateMachineInfo
+    from asfn.tasks.function import TaskContext
+
+_HOME = {
+    "AsfnError": "asfn.errors",
+    "DefinitionError": "asfn.errors",
+    "Diagnostic": "asfn.language.diagnostics",
+    "Engine": "asfn.engine",
+    "EngineClosed": "asfn.errors",
+    "EngineFenced": "asfn.errors",
+    "Execution": "asfn.runtime.handle",
+    "ExecutionAlreadyExists": "asfn.errors",
+    "ExecutionDoesNotExist": "asfn.errors",
+    "ExecutionFailed": "asfn.errors",
+    "ExecutionInfo": "asfn.runtime.handle",
+    "InvalidArn": "asfn.errors",
+    "InvalidExecutionInput": "asfn.errors",
+    "InvalidName": "asfn.errors",
+    "InvalidOutput": "asfn.errors",
+    "InvalidToken": "asfn.errors",
+    "Limits": "asfn.limits",
+    "StateMachineAlreadyExists": "asfn.errors",
+    "StateMachineDoesNotExist": "asfn.errors",
+    "StateMachineInfo": "asfn.runtime.machines",
+    "StoreError": "asfn.errors",
+    "TaskContext": "asfn.tasks.function",
+    "TaskDoesNotExist": "asfn.errors",
+    "TaskFailed": "asfn.errors",
+    "TaskTimedOut": "asfn.errors",
+    "UnroutedResource": "asfn.errors",
+}
 
 __all__ = [
     "AsfnError",
@@ -61,3 +102,15 @@ __all__ = [
     "TaskTimedOut",
     "UnroutedResource",
 ]
+
+
+def __getattr__(name: str) -> Any:  # Any: whatever the name stands for; type checkers read the imports above
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'asfn' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -36,7 +36,7 @@ LIMIT_CODES = {"U1001", "U1002", "D1011", "D1012", "D2014", "D2015"}
 class Surroundings:
     """An environment without variables, at a fixed time."""
 
-    context: Any = {}
+    context: Any = None
     now = 1_500_000_000.0
 
     def variable(self, name: str) -> Any:
@@ -162,9 +162,7 @@ def same(actual: Any, expected: Any, unordered: bool) -> bool:
     if isinstance(actual, (int, float)) and isinstance(expected, (int, float)):
         return math.isclose(actual, expected, rel_tol=1e-13)
     if isinstance(actual, list) and isinstance(expected, list):
-        return len(actual) == len(expected) and all(
-            same(a, e, False) for a, e in zip(actual, expected, strict=True)
-        )
+        return len(actual) == len(expected) and all(same(a, e, False) for a, e in zip(actual, expected, strict=True))
     if isinstance(actual, dict) and isinstance(expected, dict):
         return actual.keys() == expected.keys() and all(same(actual[k], expected[k], False) for k in actual)
     return bool(actual == expected)

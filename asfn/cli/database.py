@@ -22,6 +22,7 @@ from asfn.store.sqlite import SqliteStore
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from asfn.runtime.clock import Clock
     from asfn.runtime.execution import Run
     from asfn.store.protocol import Store
     from asfn.store.records import ExecutionRow, ExecutionStatus
@@ -74,7 +75,7 @@ class Look:
 
     def __init__(self, store: Store, database: str) -> None:
         self.store = store
-        self.clock = SystemClock()
+        self.clock: Clock = SystemClock()
         self._database = database
 
     def running(self, arn: str) -> Run | None:

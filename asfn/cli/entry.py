@@ -7,6 +7,8 @@ import os
 import sys
 import threading
 import traceback
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
@@ -112,8 +114,14 @@ def _guarded(run: Callable[[], int]) -> int:
         return _complain(f"{where}{error.strerror or error}", REFUSED)
     except MemoryError:
         return _complain("there is not enough memory for this", REFUSED)
+    except ExceptionGroup as group:
+        return _guarded(partial(_raise, group.exceptions[0]))
     except Exception as error:
         return _fault(error)
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error
 
 
 def _flushed(code: int) -> int:
@@ -127,19 +135,15 @@ def _flushed(code: int) -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    try:
+    with suppress(OSError):  # stderr may be gone as well: then the exit code is all that is left
         tell(f"asfn: {plain(message, 2000)}")
-    except OSError:
-        pass  # stderr is gone as well: the exit code is all that is left
     return code
 
 
 def _fault(error: Exception) -> int:
     if os.environ.get("ASFN_TRACEBACK"):
         traceback.print_exception(error)
-    return _complain(
-        f"a fault in asfn itself: {type(error).__name__}: {error} (ASFN_TRACEBACK=1 shows where)", BROKEN
-    )
+    return _complain(f"a fault in asfn itself: {type(error).__name__}: {error} (ASFN_TRACEBACK=1 shows where)", BROKEN)
 
 
 def _leave(code: int) -> NoReturn:
@@ -165,6 +169,9 @@ def _has_busy_threads() -> bool:
 
 def _prepare_streams() -> None:
     """Let any text be printed: the results are UTF-8 everywhere, and what UTF-8 cannot hold is spelled out."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller; an open file must not get its number
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115  # for good
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

@@ -81,7 +81,7 @@ async def _call(spec: str, source: Function, engine: Engine) -> None:
             await answer
     except (Exception, SystemExit) as error:
         raise Refused(
-            f"--functions {plain(spec)} is called with the engine, to register functions on it, and failed: {_told(error)}"
+            f"--functions {plain(spec)} was called with the engine, to register functions, and failed: {_told(error)}"
         ) from error
 
 
@@ -105,7 +105,7 @@ def _functions(spec: str, source: object) -> dict[str, Function]:
     for name in dir(source):
         if name.startswith("_"):
             continue
-        value = getattr(source, name, None)
+        value: Any = getattr(source, name, None)  # Any: checked by the next line
         if _serves(source, value):
             found.setdefault(name.replace("_", "-"), value)
             found[name] = value

@@ -50,16 +50,12 @@ def tell(message: str = "") -> None:
 
 def give(text: str) -> None:
     """A line of the command's result."""
-    click.echo(text, file=_result_stream())
+    click.echo(text)
 
 
 def give_json(value: Json) -> None:
     """A JSON value as the command's result, on one line."""
     give(encode(value))
-
-
-def _result_stream() -> object:
-    return sys.stdout
 
 
 def coloured(word: str) -> str:
@@ -73,9 +69,7 @@ def table(rows: Sequence[Sequence[str]], *, head: Sequence[str]) -> Iterable[str
     widths = [max(len(row[column]) for row in bare) for column in range(len(head))]
     styled = [[click.style(title, bold=True) for title in head], *rows]
     for row, plain_row in zip(styled, bare, strict=True):
-        cells = [
-            cell + " " * (width - len(text)) for cell, text, width in zip(row, plain_row, widths, strict=True)
-        ]
+        cells = [cell + " " * (width - len(text)) for cell, text, width in zip(row, plain_row, widths, strict=True)]
         yield "  ".join([*cells[:-1], row[-1]]).rstrip()
 
 

@@ -87,12 +87,17 @@ class _Place:
 
 
 class Progress:
-    """The visits of one execution, in the order in which its states were entered. Feed it every event, in order."""
+    """The visits of one execution, in the order in which its states were entered. Feed it every event, in order.
+
+    began_at, ended_at: of the execution, epoch seconds.   last_id: of the last event taken.
+    """
 
     def __init__(self) -> None:
         self.visits: list[Visit] = []
         self.status = "RUNNING"
         self.last_id = 0
+        self.began_at = 0.0
+        self.ended_at: float | None = None
         self._places: dict[int, _Place] = {0: _Place(None)}
         self._entered: dict[tuple[int, str], Visit] = {}
 
@@ -137,13 +142,13 @@ class Progress:
 
     # --- the execution ---------------------------------------------------------------------------------------------
 
-    def _execution(
-        self, type_: str, details: JsonObject, place: _Place, at: float
-    ) -> tuple[_Place, Change | None]:
+    def _execution(self, type_: str, details: JsonObject, place: _Place, at: float) -> tuple[_Place, Change | None]:
         if type_ in ("ExecutionStarted", "ExecutionRedriven"):
-            self.status = "RUNNING"
+            self.status, self.ended_at = "RUNNING", None
+            if type_ == "ExecutionStarted":
+                self.began_at = at
             return place, Change("began", at)
-        self.status = _ENDS.get(type_, "FAILED")
+        self.status, self.ended_at = _ENDS.get(type_, "FAILED"), at
         for visit in self.open_visits():
             self._close(visit, "failed" if visit is place.visit and self.status == "FAILED" else "aborted", at)
         error, cause = _text(details.get("error")), _text(details.get("cause"))
@@ -189,9 +194,7 @@ class Progress:
 
     # --- work ------------------------------------------------------------------------------------------------------
 
-    def _work(
-        self, type_: str, details: JsonObject, place: _Place, at: float
-    ) -> tuple[_Place, Change | None]:
+    def _work(self, type_: str, details: JsonObject, place: _Place, at: float) -> tuple[_Place, Change | None]:
         """Events of a Task: scheduled, started, submitted, succeeded, failed, timed out."""
         visit = place.visit
         if visit is None or type_.startswith("MapRun"):
@@ -205,27 +208,19 @@ class Progress:
     def _attempt(self, visit: Visit, at: float) -> tuple[_Place, Change | None]:
         visit.attempts += 1
         visit.standing = "running"
-        change = (
-            Change("retried", at, visit, at - visit.entered_at, visit.error) if visit.attempts > 1 else None
-        )
+        change = Change("retried", at, visit, at - visit.entered_at, visit.error) if visit.attempts > 1 else None
         return _Place(visit), change
 
-    def _attempt_failed(
-        self, visit: Visit | None, details: JsonObject, at: float
-    ) -> tuple[_Place, Change | None]:
+    def _attempt_failed(self, visit: Visit | None, details: JsonObject, at: float) -> tuple[_Place, Change | None]:
         if visit is None:
             return _Place(None), None
         visit.error, visit.cause = _text(details.get("error")), _text(details.get("cause"))
         visit.standing = "retrying"  # until the next event says whether it is retried, caught, or the end
-        return _Place(visit), Change(
-            "attempt failed", at, visit, at - visit.entered_at, visit.error, visit.cause
-        )
+        return _Place(visit), Change("attempt failed", at, visit, at - visit.entered_at, visit.error, visit.cause)
 
     # --- fan-outs --------------------------------------------------------------------------------------------------
 
-    def _fan_out(
-        self, type_: str, details: JsonObject, place: _Place, at: float
-    ) -> tuple[_Place, Change | None]:
+    def _fan_out(self, type_: str, details: JsonObject, place: _Place, at: float) -> tuple[_Place, Change | None]:
         kind = "Map" if type_.startswith("Map") else "Parallel"
         visit = next((each for each in _outwards(place.visit) if each.kind == kind and each.is_open), None)
         if visit is None:

@@ -153,5 +153,5 @@ class Session:
         if self._work is not None:
             self._work.cancel()
             tell(
-                f"\nasfn: parking; calls in flight get {_DRAIN_SECONDS} seconds (once more, and they are not waited for)"
+                f"\nasfn: parking; calls in flight get {_DRAIN_SECONDS} seconds (the same again does not wait for them)"
             )

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 Format = Literal["json", "yaml"]
 Tokens = tuple[str | int, ...]
 
-MAX_PLACED_CHARACTERS: Final = 2_097_152
-"""Longest JSON text in which places are looked up: twice what AWS takes. Beyond it findings have no line."""
+MAX_PLACED_CHARACTERS: Final = 1_048_576
+"""Longest JSON text in which places are looked up, what AWS takes ([M]). Beyond it findings have no line."""
 
 _YAML_SUFFIXES: Final = (".yaml", ".yml")
 _YAML_START: Final = re.compile(r"(?:\s*(?:#[^\n]*)?\n)*(?:---|%YAML|\s*[\w\"'-]+\s*:(?:\s|$))")
@@ -217,14 +217,25 @@ def _has_repeated_names(text: str) -> bool:
 
 def _refuse_json(text: str, reason: str) -> NoReturn:
     """Raise for a text that the decoder refused, with AWS's sentence and location for it."""
+    if len(text) > MAX_PLACED_CHARACTERS:
+        _refuse_long(text, reason)
     try:
-        if len(text) <= MAX_PLACED_CHARACTERS:
-            parse_positions(text)
+        parse_positions(text)
     except JsonSyntaxError as error:
         line, column = Lines(text).position(error.offset)
         location = source_location(text, line, column)
         _refuse(f"{error.message}\n at {location}", line, column, location)
     _refuse(f"The definition cannot be read: {reason}")
+
+
+def _refuse_long(text: str, reason: str) -> NoReturn:
+    """Raise for a long text with what the decoder said; reading it once more would take seconds."""
+    if "recursion" in reason:
+        _refuse(f"The definition cannot be read: lists and objects may be nested {MAX_DEPTH} deep")
+    found = re.search(r"\(byte ([0-9]+)\)", reason)
+    head = text.encode(errors="replace")[: int(found[1])].decode(errors="ignore") if found else text
+    line, column = head.count("\n") + 1, len(head) - (head.rfind("\n") + 1) + 1
+    _refuse(f"The definition cannot be read: {reason}", line, column)
 
 
 def _refuse(message: str, line: int | None = None, column: int | None = None, pointer: str | None = None) -> NoReturn:

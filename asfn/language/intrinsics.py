@@ -119,7 +119,7 @@ class _Reader:
             raise self.error("expected '('")
         self.place += 1
         arguments = self.arguments(name, depth)
-        if not function.least <= len(arguments) <= (function.most or len(arguments)):
+        if len(arguments) < function.least or (function.most is not None and len(arguments) > function.most):
             raise self.error(f"{name} takes {function.counts}, not {len(arguments)} arguments", begin)
         return name, _applied(function.run, arguments)
 

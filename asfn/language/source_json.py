@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
 MAX_DEPTH: Final = 500
@@ -25,18 +24,20 @@ _VALUE: Final = "(JSON String, Number, Array, Object or token 'null', 'true' or 
 _SNIPPET_CHARACTERS: Final = 500
 
 
-@dataclass(slots=True, eq=False)
 class Node:
-    """One value of the text. offset, key_offset: where the value and its key begin, None for the root's key.
+    """One value of the text. offset, key_offset: where the value and its key begin, None without a key.
 
-    members: children by name or index. repeated: names that stand again in this object, with the offset of
-    the later key.
+    members: children by name or index, of a list or an object.   repeated: names that stand again in this object,
+    with the offset of the later key.
     """
 
-    offset: int
-    key_offset: int | None = None
-    members: dict[str | int, Node] = field(default_factory=dict)
-    repeated: list[tuple[str, int]] = field(default_factory=list)
+    __slots__ = ("key_offset", "members", "offset", "repeated")
+
+    def __init__(self, offset: int, key_offset: int | None = None) -> None:
+        self.offset = offset
+        self.key_offset = key_offset
+        self.members: dict[str | int, Node] = _NO_MEMBERS
+        self.repeated: tuple[tuple[str, int], ...] = ()
 
     def find(self, tokens: tuple[str | int, ...]) -> Node | None:
         """The node at the end of a path of names and indexes, or None."""
@@ -47,6 +48,9 @@ class Node:
                 return None
             node = child
         return node
+
+
+_NO_MEMBERS: Final[dict[str | int, Node]] = {}  # shared by every node that is no list or object; never changed
 
 
 class Lines:
@@ -121,7 +125,7 @@ class _Parser:
         self.at += 1
         self.blanks()
         if name in node.members:
-            node.repeated.append((name, key_offset))
+            node.repeated = (*node.repeated, (name, key_offset))
         node.members[name] = self.value(key_offset)
 
     def element(self, node: Node) -> None:
@@ -158,6 +162,7 @@ class _Parser:
             if len(self.open) >= MAX_DEPTH:
                 message = f"Document nesting depth ({MAX_DEPTH + 1}) exceeds the maximum allowed ({MAX_DEPTH})"
                 raise JsonSyntaxError(message, self.at)
+            node.members = {}
             self.open.append((character, self.at, node))
             self.at += 1
         elif character == '"':
@@ -237,6 +242,8 @@ class _Parser:
         self.at += 1
 
     def blanks(self) -> None:
+        if self.text[self.at : self.at + 1] > " ":  # the usual case, without a search
+            return
         blank = _BLANK.match(self.text, self.at)
         assert blank is not None
         self.at = blank.end()

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 MAX_VALUES: Final = 500_000
 """How many values a YAML text may unfold to: a bound for aliases of aliases."""
 
-MAX_CHARACTERS: Final = 2_097_152
-"""Length of a YAML text, twice what AWS takes for a definition; a longer one would take seconds to read."""
+MAX_CHARACTERS: Final = 1_048_576
+"""Length of a YAML text: what AWS takes for a definition [M]. A longer one would take seconds to read."""
 
 _TAG: Final = "tag:yaml.org,2002:"
 _INTEGER: Final = re.compile(r"[-+]?[0-9]+|0x[0-9a-fA-F]+|0o[0-7]+")
@@ -64,6 +64,7 @@ class _Open:
     __slots__ = ("anchor", "key", "key_offset", "merges", "node", "value")
 
     def __init__(self, value: Any, node: Node, anchor: str | None) -> None:
+        node.members = {}
         self.value = value  # Any: a list or a dict of Json, told apart where it matters
         self.node = node
         self.anchor = anchor
@@ -167,8 +168,9 @@ class _Builder:
             return
         assert isinstance(key, str)
         if key in container:
-            opened.node.repeated.append((key, opened.key_offset))
-        opened.node.members[key] = Node(node.offset, opened.key_offset, node.members, node.repeated)
+            opened.node.repeated = (*opened.node.repeated, (key, opened.key_offset))
+        member = opened.node.members[key] = Node(node.offset, opened.key_offset)
+        member.members, member.repeated = node.members, node.repeated
         container[key] = value
 
 

@@ -132,7 +132,7 @@ class Interpreter:
             try:
                 if not frame.entered:
                     self._enter(frame, state, scope)
-                if state.resource is not None and state.resource.pattern == "waitForTaskToken":
+                if state.resource is not None and state.resource.pattern:  # a `.sync` job may be ended by a token too
                     scope.token = secrets.token_urlsafe(96)  # never from a seeded source
                 step = state.begin(scope)
                 moved = self._take(frame, state, step)

@@ -131,9 +131,7 @@ class ScriptedTasks:
             if key == call.idempotency_key:
                 return position
         for position, scripted in enumerate(script):
-            if position not in taken and (
-                scripted.condition is None or scripted.condition(call.payload.value)
-            ):
+            if position not in taken and (scripted.condition is None or scripted.condition(call.payload.value)):
                 taken[position] = call.idempotency_key
                 return position
         left = len(script) - len(taken)

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 from asfn._json import Json, JsonObject, Payload
 from asfn.arn import TaskResource
@@ -119,6 +119,7 @@ def live(
     seed: int | None = None,
     leave_at: int | None = None,
     stop_at: int | None = None,
+    commit: Literal["default", "awaited"] = "default",
     **faults: Any,  # FaultyStore's own options
 ) -> Life:
     """One process on the store: it starts or resumes the execution and stays until that ends, or until it dies.
@@ -135,7 +136,7 @@ def live(
         if stop_at is not None:
             at[stop_at] = stopping.set
         faulty = FaultyStore(store, at=at, **faults)
-        working = asyncio.create_task(_work(workflow, faulty, clock, tasks, leaving, stopping))
+        working = asyncio.create_task(_work(workflow, faulty, clock, tasks, leaving, stopping, commit))
         crash = asyncio.create_task(faulty.crashed.wait())
         await asyncio.wait({working, crash}, return_when=asyncio.FIRST_COMPLETED)
         died, over_at, calls = faulty.crashed.is_set(), clock.now(), list(tasks.calls)
@@ -160,8 +161,9 @@ async def _work(
     tasks: Tasks,
     leaving: asyncio.Event,
     stopping: asyncio.Event,
+    commit: Literal["default", "awaited"],
 ) -> tuple[str, Json] | None:
-    async with Engine(store, clock=clock, resolver=tasks, random=Random(7)) as engine:
+    async with Engine(store, clock=clock, resolver=tasks, random=Random(7), commit=commit) as engine:
         await engine.create_state_machine("machine", workflow.definition)
         row = await store.execution(ARN)
         if row is None:
@@ -202,9 +204,9 @@ def live_on(workflow: Workflow, store: Store, before: Life, **options: Any) -> L
     return live(workflow, store, start_at=before.over_at + PAUSE_SECONDS, **options)
 
 
-def undisturbed(workflow: Workflow, seed: int | None = None) -> Life:
+def undisturbed(workflow: Workflow, **options: Any) -> Life:
     """A life without harm: what all others are compared with."""
-    life = live(workflow, MemoryStore(), seed=seed)
+    life = live(workflow, MemoryStore(), **options)
     assert life.end is not None
     assert not life.died
     assert life.frames == 0

@@ -7,10 +7,9 @@ handles belong to the thread that compiled them. Causes are AWS's (errors.md 3.2
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Set
-from dataclasses import dataclass
+from collections.abc import Set
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from asfn import _json
 from asfn.errors import StateFailed
@@ -42,7 +41,7 @@ class Expression:
     uses: members of `$states` it reads: input, context, result, errorOutput; all of them when it is used whole.
     """
 
-    __slots__ = ("_engine", "_limits", "_local", "_path", "_syntax", "field", "source", "uses", "variables")
+    __slots__ = ("_engine", "_limits", "_local", "_path", "_read", "_syntax", "field", "source", "uses", "variables")
 
     def __init__(
         self,
@@ -56,6 +55,7 @@ class Expression:
         self.source = source
         self.field = field
         self._path = path
+        self._read = plain.reader(*path) if path is not None else None
         self._syntax = syntax
         self._engine = engine
         self._limits = limits
@@ -76,37 +76,19 @@ class Expression:
         when the expression reads it. Raises StateFailed (States.QueryEvaluationError) with the cause but for its
         prefix: the expression gave nothing, gave a function, or threw.
         """
-        path = self._path
-        if path is not None:
-            value = self._follow(path[0], path[1], env, states)
+        read = self._read
+        if read is not None:
+            found = read(env, states)
+            if found is not UNDEFINED and found is not plain.LIST:
+                return plain.whole(found) if type(found) is float else found
+            value = UNDEFINED if found is UNDEFINED else self._run(env, states)
+        elif self._path is not None:
+            value = self._states(env, states, _KNOWN)
         else:
             value = self._run(env, states)
         if value is UNDEFINED:
             raise self._failure(f"{self._subject} returned nothing (undefined).")
         return value
-
-    def _follow(self, variable: str, names: tuple[str, ...], env: Environment, states: dict[str, Json]) -> Result:
-        root: Json
-        if variable == "states":
-            if not names:
-                return self._states(env, states, _KNOWN)
-            first = names[0]
-            if first == "context":
-                root = env.context
-            elif first in states:
-                root = states[first]
-            else:
-                return UNDEFINED
-            names = names[1:]
-        else:
-            try:
-                root = env.variable(variable)
-            except KeyError:
-                return UNDEFINED
-        value = plain.follow(root, names)
-        if value is plain.LIST:
-            return self._run(env, states)
-        return plain.whole(value) if type(value) is float else value  # type: ignore[return-value]
 
     def _run(self, env: Environment, states: dict[str, Json]) -> Result:
         """Evaluate with an engine."""

@@ -109,7 +109,7 @@ def number_text(value: int | float) -> str:
     if "e" in text:
         mantissa, _, exponent = text.partition("e")
         power = int(exponent)
-        if -7 <= power < 0:
+        if -7 < power < 0:
             return f"{short:.{len(mantissa.lstrip('-').replace('.', '')) - power - 1}f}"
         return f"{mantissa.removesuffix('.0')}e{power:+d}"
     return text.removesuffix(".0")
@@ -144,9 +144,7 @@ def _pieces(value: Item, line: str, budget: list[int]) -> Iterator[str]:
     yield piece
 
 
-def _members(
-    members: Iterator[tuple[str | None, Item]], brackets: str, line: str, budget: list[int]
-) -> Iterator[str]:
+def _members(members: Iterator[tuple[str | None, Item]], brackets: str, line: str, budget: list[int]) -> Iterator[str]:
     _spend(budget, 2)
     inner = line + "  " if line else ""
     yield brackets[0]
@@ -295,7 +293,7 @@ def _contains(text: Item, token: Item) -> Item:
         return None
     if isinstance(token, str):
         return token in text
-    return next(_matches(token, text), None) is not None if token is not None else False
+    return None if token is None else next(_matches(token, text), None) is not None
 
 
 def _match(text: Item, pattern: Item, limit: Item) -> Item:
@@ -324,7 +322,7 @@ def _split(text: Item, separator: Item, limit: Item) -> Item:
             parts.append(text[place:start])
             place = end
         parts.append(text[place:])
-    return parts if limit is None else parts[: math.ceil(limit) if limit else 0]
+    return parts if limit is None else parts[: math.floor(limit)]
 
 
 def _replace(text: Item, pattern: Item, replacement: Item, limit: Item) -> Item:
@@ -339,7 +337,8 @@ def _replace(text: Item, pattern: Item, replacement: Item, limit: Item) -> Item:
         if grown > DEFAULT_LIMITS.value_bytes:
             raise EvaluationFailed(None, MEMORY_LIMIT)
         return text.replace(pattern, replacement, -1 if limit is None else math.ceil(limit))
-    parts, place, size = [], 0, 0
+    parts: list[str] = []
+    place, size = 0, 0
     for count, (found, start, end, groups) in enumerate(_literal(pattern, text)):
         if limit is not None and count >= limit:
             break

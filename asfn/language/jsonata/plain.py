@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import enum
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from asfn.language.jsonata.seam import UNDEFINED, Undefined
 
 if TYPE_CHECKING:
     from asfn._json import Json
+    from asfn.language.environment import Environment
 
 
 class Lists(enum.Enum):
@@ -23,6 +25,7 @@ class Lists(enum.Enum):
 
 
 LIST: Final = Lists.LIST
+Reader: TypeAlias = "Callable[[Environment, dict[str, Json]], Json | Undefined | Lists]"
 _MISSING: Final = object()
 _PLAIN: Final = re.compile(r"\$([^\W\d]\w*)((?:\s*\.\s*(?:[^\W\d]\w*|`[^`]+`))*)")
 _NAME: Final = re.compile(r"[^\W\d]\w*|`[^`]+`")
@@ -53,6 +56,42 @@ def follow(value: Json, names: tuple[str, ...]) -> Json | Undefined | Lists:
         else:
             return UNDEFINED
     return value
+
+
+def reader(variable: str, names: tuple[str, ...]) -> Reader | None:
+    """A function that reads a plain path from the environment and the members of `$states`.
+
+    None for `$states` alone, which is put together from its members.
+    """
+    if variable != "states":
+
+        def read_variable(env: Environment, states: dict[str, Json]) -> Json | Undefined | Lists:
+            try:
+                value = env.variable(variable)
+            except KeyError:
+                return UNDEFINED
+            return follow(value, names) if names else value
+
+        return read_variable
+    if not names:
+        return None
+    member, rest = names[0], names[1:]
+    if member == "context":
+        return lambda env, states: follow(env.context, rest)
+
+    def read_member(env: Environment, states: dict[str, Json]) -> Json | Undefined | Lists:
+        value: Any
+        try:
+            value = states[member]
+            for name in rest:
+                value = value[name]
+        except KeyError:
+            return UNDEFINED
+        except TypeError:  # a list, a scalar or null on the way
+            return follow(states[member], rest)
+        return value  # type: ignore[no-any-return]
+
+    return read_member
 
 
 def whole(value: Json) -> Json:

@@ -212,7 +212,7 @@ class _Reader:
         parts: list[_Emit] = []
         while self.at < len(self.text) and self.text[self.at] not in "|)":
             parts.append(self.repeated(self.atom(depth)))
-        return lambda program: [part(program) for part in parts] and None
+        return _all(parts)
 
     def repeated(self, part: _Emit) -> _Emit:
         match = re.compile(r"([*+?]|\{(\d+)(,(\d*))?\})(\??)").match(self.text, self.at)
@@ -281,9 +281,9 @@ class _Reader:
         self.at += 1
         if character in _CLASSES:
             return _class(character)
-        if character in "ux" and (code := re.compile("[0-9a-fA-F]{%d}" % (4 if character == "u" else 2)).match(
-            self.text, self.at
-        )):
+        if character in "ux" and (
+            code := re.compile("[0-9a-fA-F]{%d}" % (4 if character == "u" else 2)).match(self.text, self.at)
+        ):
             self.at = code.end()
             return self.literal(chr(int(code.group(), 16)))
         return self.literal(_ESCAPES.get(character, character))
@@ -362,6 +362,14 @@ def _one(accepts: Callable[[str], bool]) -> _Emit:
         if len(program) > _MAX_PROGRAM:
             raise PatternError("invalid regular expression: too large")
         program.append(_Char(accepts))
+
+    return emit
+
+
+def _all(parts: list[_Emit]) -> _Emit:
+    def emit(program: list[_Instruction]) -> None:
+        for part in parts:
+            part(program)
 
     return emit
 

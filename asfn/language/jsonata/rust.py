@@ -79,7 +79,7 @@ class RustProgram:
         """See seam.Program."""
         if not self._fits(roots):
             return self._pure.run(roots, env, limits)
-        return self.evaluate(roots, tuple(roots), roots, env, limits)
+        return self.evaluate(dict(roots), tuple(roots), roots, env, limits)
 
     def evaluate(
         self, document: Json, names: tuple[str, ...], roots: Mapping[str, Json], env: Environment, limits: Limits
@@ -120,7 +120,7 @@ class RustProgram:
             parameters = ",".join("$" + letter for letter in letters)
             members = ",".join(f'"{letter}":${letter}' for letter in letters)
             prelude += f"${name}:=function({parameters}){{$aws_{name}({{{members}}})[0]}};"
-        compiled = jsonatapy.compile(f"({prelude}{{\"r\":({self._syntax.source})}})")
+        compiled = jsonatapy.compile(f'({prelude}{{"r":({self._syntax.source})}})')
         for name in used:
             compiled.register(f"aws_{name}", self._host(name))
         compiled.register_override("now", self._now)
@@ -195,55 +195,49 @@ class RustProgram:
     def _settle(self, wrapped: Any, roots: Mapping[str, Json], env: Environment, limits: Limits) -> Result:
         if "r" not in wrapped:
             return UNDEFINED
-        value = wrapped["r"]
+        value: Json = wrapped["r"]
         if value is None:
-            return self._null(roots, env, limits)
-        state = _Finish(self._syntax.makes_text)
-        result = state.of(value)
-        if state.inexact:
+            # Null, or a function: jsonatapy shows both as None.
+            return self._pure.run(roots, env, limits) if self._syntax.makes_functions else None
+        finite, exact = _inspect(value, self._syntax.makes_text)
+        if not exact:
             return self._pure.run(roots, env, limits)
-        return result
-
-    def _null(self, roots: Mapping[str, Json], env: Environment, limits: Limits) -> Result:
-        """Null or a function: jsonatapy shows both as None."""
-        result = self._pure.run(roots, env, limits)
-        return result
+        return value if finite else _finite(value)
 
 
-class _Finish:
-    """Makes a result JSON: numbers beyond JSON become texts; notes what may have been rounded to a double."""
+def _inspect(value: Json, texts: bool) -> tuple[bool, bool]:
+    """Whether all numbers are finite, and whether none can have been rounded on the way through a double.
 
-    __slots__ = ("inexact", "texts")
-
-    def __init__(self, texts: bool) -> None:
-        self.texts = texts
-        self.inexact = False
-
-    def of(self, value: Any) -> Json:
-        kind = type(value)
-        if kind is str:
-            if self.texts and len(value) > 15 and _LONG_NUMBER.search(value):
-                self.inexact = True
-            return value  # type: ignore[no-any-return]
-        if kind is int:
-            if not -_EXACT < value < _EXACT:
-                self.inexact = True
-            return value  # type: ignore[no-any-return]
-        if kind is float:
-            if not math.isfinite(value):
-                return non_finite_name(value)
-            if abs(value) >= _EXACT:
-                self.inexact = True
-            return value  # type: ignore[no-any-return]
-        if kind is list:
-            return self.members(value)
+    texts: look for long numbers inside texts too.
+    """
+    finite = True
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        kind = type(item)
         if kind is dict:
-            changed = [(name, self.of(member)) for name, member in value.items()]
-            return dict(changed)
-        return value  # type: ignore[no-any-return]
+            waiting.extend(item.values())  # type: ignore[union-attr]
+        elif kind is list:
+            waiting.extend(item)  # type: ignore[arg-type]
+        elif kind is int or kind is float:
+            if not -_EXACT < item < _EXACT:  # type: ignore[operator]  # NaN fails too
+                if math.isfinite(item):  # type: ignore[arg-type]
+                    return finite, False
+                finite = False
+        elif texts and kind is str and len(item) > 15 and _LONG_NUMBER.search(item):  # type: ignore[arg-type]
+            return finite, False
+    return finite, True
 
-    def members(self, values: list[Any]) -> list[Json]:
-        return [self.of(value) for value in values]
+
+def _finite(value: Json) -> Json:
+    """The value with numbers beyond JSON as texts."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else non_finite_name(value)
+    if isinstance(value, list):
+        return [_finite(member) for member in value]
+    if isinstance(value, dict):
+        return {name: _finite(member) for name, member in value.items()}
+    return value
 
 
 def _pad(text: Any, width: Any = None, filler: Any = None) -> Any:

@@ -12,42 +12,34 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
+from asfn.language.jsonata.library import FUNCTIONS, CheckedSignature
 from asfn.language.jsonata.parsing import Node, parse
 
 ROOT: Final = "$$"
 CONTEXT_ITEM: Final = "$"
 
 AWS_FUNCTIONS: Final = frozenset(("partition", "range", "hash", "random", "uuid", "parse"))
-BUILTINS: Final = AWS_FUNCTIONS | frozenset(
-    (
-        "abs average append assert base64decode base64encode boolean ceil clone contains count decodeUrl "
-        "decodeUrlComponent distinct each encodeUrl encodeUrlComponent error exists filter floor formatBase "
-        "formatInteger formatNumber fromMillis join keys length lookup lowercase map match max merge millis min not "
-        "now number pad parseInteger power reduce replace reverse round shuffle sift single sort split spread sqrt "
-        "string substring substringAfter substringBefore sum toMillis trim type uppercase zip"
-    ).split()
-)
-_TAKES_CONTEXT: Final = {
-    # Functions that read the context item when called with fewer arguments than this.
-    "abs": 1, "base64decode": 1, "base64encode": 1, "boolean": 1, "ceil": 1, "clone": 1, "contains": 2,
-    "decodeUrl": 1, "decodeUrlComponent": 1, "each": 2, "encodeUrl": 1, "encodeUrlComponent": 1, "floor": 1,
-    "formatBase": 1, "formatInteger": 2, "formatNumber": 2, "fromMillis": 1, "keys": 1, "length": 1, "lookup": 2,
-    "lowercase": 1, "match": 2, "not": 1, "number": 1, "pad": 2, "parseInteger": 2, "power": 2, "replace": 3,
-    "round": 1, "sift": 2, "split": 2, "spread": 1, "sqrt": 1, "string": 1, "substring": 2, "substringAfter": 2,
-    "substringBefore": 2, "toMillis": 1, "trim": 1, "uppercase": 1,
-}  # fmt: skip
+BUILTINS: Final = AWS_FUNCTIONS | FUNCTIONS.keys() | {"now", "millis", "shuffle"}
+
+
+def _takes_context(signature: str) -> int:
+    """With fewer arguments than this a function reads the context item; 0 for one that never does."""
+    parameters = CheckedSignature(signature, "")._params
+    if not any(parameter.context for parameter in parameters):
+        return 0
+    return sum(1 for parameter in parameters if parameter.context or not parameter.regex.endswith("?"))
+
+
+_TAKES_CONTEXT: Final = {name: _takes_context(signature) for name, (signature, _) in FUNCTIONS.items()}
+_SCALARS: Final = frozenset(
+    name for name, (signature, _) in FUNCTIONS.items() if signature.rpartition(":")[2] in ("s>", "n>", "b>")
+) | {"hash", "random", "uuid", "now", "millis"}
 _MOST_ARGUMENTS: Final = {"partition": 2, "range": 3, "hash": 2, "random": 1, "uuid": 0, "parse": 1}
 _PICTURES: Final = frozenset(("formatInteger", "formatNumber", "fromMillis", "now", "parseInteger", "toMillis"))
+_LONG_WORK: Final = frozenset(("distinct", "zip", "sort", "shuffle"))
 _LONGEST_PICTURE: Final = 200
 _LONGEST_RANGE: Final = 1_000
 _MOST_PATHS: Final = 4_096
-_SCALARS: Final = frozenset(
-    (
-        "abs average boolean ceil contains count exists floor formatBase formatInteger formatNumber fromMillis hash "
-        "join length lowercase max millis min not now number parseInteger power random range round sqrt string "
-        "substring substringAfter substringBefore sum toMillis trim type uppercase uuid"
-    ).split()
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +65,8 @@ class Syntax:
     depth: how deep evaluation may nest; an upper bound, calls of lambdas counted once.
     unbounded: may loop or grow without regard to its input, so only the pure engine's limits will do.
     outer_values, compares_all: cost that depends on the size of the data (see rust.py).
-    makes_text: a number may end up inside a text.   needs_context: reads the context item, which is undefined.
+    makes_text: a number may end up inside a text.   makes_functions: the result may be a function.
+    needs_context: reads the context item, which is undefined.
     functions: functions of AWS and of the language that are mentioned.
     """
 
@@ -90,6 +83,7 @@ class Syntax:
     outer_values: tuple[OuterValue, ...]
     compares_all: bool
     makes_text: bool
+    makes_functions: bool
     needs_context: bool
 
 
@@ -110,10 +104,11 @@ def analyse(source: str) -> Syntax:
         unknown_functions=tuple(walk.unknown_functions),
         functions=frozenset(walk.functions),
         depth=depth + walk.lambda_depth,
-        unbounded=walk.unbounded or walk.recursive() or walk.paths() > _MOST_PATHS,
+        unbounded=walk.unbounded or walk.recursive() or walk.paths() > _MOST_PATHS or walk.builds_pairs(),
         outer_values=tuple(dict.fromkeys(walk.outer_values)),
         compares_all="distinct" in walk.functions,
         makes_text=walk.makes_text or bool(walk.functions.keys() & {"string", "join"}),
+        makes_functions=walk.makes_functions or bool(walk.function_values),
         needs_context=walk.needs_context or bool(walk.top_level),
     )
 
@@ -158,14 +153,17 @@ class _Walk:
     reads: dict[str, int] = field(default_factory=dict)
     outer_values: list[OuterValue] = field(default_factory=list)
     lambda_depth: int = 0
+    has_range: bool = False
     unbounded: bool = False
     makes_text: bool = False
+    makes_functions: bool = False
     needs_context: bool = False
 
     def node(self, node: Node, place: _Place) -> int:
         """Visit a node and what hangs on it; returns the depth of its evaluation."""
         if node is None:
             return 0
+        self.makes_functions |= node.type in ("lambda", "partial", "regex", "transform")
         return self.visit(node, place, _HANDLERS.get(node.type))
 
     def visit(self, node: Node, place: _Place, handler: Callable[[_Walk, Node, _Place], int] | None) -> int:
@@ -296,6 +294,7 @@ class _Walk:
 
     def binary(self, node: Node, place: _Place) -> int:
         if node.value == "..":
+            self.has_range = True
             self.range(node, place)
         self.makes_text |= node.value == "&"
         inside = place.inner(building=node.value in ("..", "&") and place.building)
@@ -406,6 +405,10 @@ class _Walk:
     def sort(self, node: Node, place: _Place) -> int:
         inside = place.inner(top=False, building=False, loop=place.loop + 1)
         return self.all((term.expression for term in node.terms), inside)
+
+    def builds_pairs(self) -> bool:
+        """Whether a function that cannot be interrupted may meet a list much longer than the input."""
+        return self.has_range and not _LONG_WORK.isdisjoint(self.functions)
 
     def recursive(self) -> bool:
         """Whether a bound lambda can reach itself by calls."""
