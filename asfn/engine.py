@@ -11,14 +11,13 @@ import glob
 import logging
 import os
 import random
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
 from asfn._json import JsonError, Payload, check_finite
-from asfn.arn import Arns, check_name
+from asfn.arn import Arns, check_name, new_uuid
 from asfn.errors import (
     EngineClosed,
     ExecutionAlreadyExists,
@@ -287,14 +286,14 @@ class Engine:
         """
         supervisor = self._running()
         payload = self._input(input, input_text)
-        registered = await self._machines.row(machine)
+        registered = await self._machines.recent_row(machine)
         plan = await self._machines.plan(registered.digest, registered.type)
         for resource in plan.resources:
             self._check_resource(resource)
-        name = check_name(name) if name is not None else str(uuid.uuid4())
+        name = check_name(name) if name is not None else new_uuid()
         express = registered.type == "EXPRESS"
         arn = (
-            self.arns.express(registered.name, name, str(uuid.uuid4()))
+            self.arns.express(registered.name, name, new_uuid())
             if express
             else self.arns.execution(registered.name, name)
         )

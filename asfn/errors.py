@@ -7,6 +7,8 @@
     AsfnError
      ├─ DefinitionError             the state machine definition has problems; `.diagnostics` lists them all
      ├─ InvalidName, InvalidArn, InvalidExecutionInput, InvalidOutput, InvalidToken
+     ├─ InvalidParameter            a parameter of a call breaks its rules (AWS's ValidationException)
+     ├─ UnsupportedState            a state cannot be tested by itself in the way that was asked for
      ├─ StateMachineDoesNotExist, StateMachineAlreadyExists
      ├─ ExecutionDoesNotExist, ExecutionAlreadyExists
      ├─ TaskDoesNotExist, TaskTimedOut
@@ -104,6 +106,14 @@ class InvalidOutput(AsfnError):
 
 class InvalidToken(AsfnError):
     """A task token or a paging token that this engine never gave out."""
+
+
+class InvalidParameter(AsfnError):
+    """A parameter of a call breaks the rules of that call; the text is AWS's where it is known (api.md section 3)."""
+
+
+class UnsupportedState(AsfnError):
+    """A state cannot be tested by itself in the way that was asked for (api.md section 9)."""
 
 
 class StateMachineDoesNotExist(AsfnError):

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from asfn._json import Payload, decode
-from asfn.language.reader import load
+from asfn.language.reader import load, read_document
+from asfn.language.validate import validate
 from asfn.limits import Limits
 from asfn.plan.scope import ExecutionFacts, Scope
 from asfn.plan.states import compile_machine
@@ -50,12 +51,13 @@ def best_seconds(work: Callable[[], object], repeats: int, rounds: int) -> float
 
 
 def corpus() -> list[tuple[str, str]]:
-    """Text and machine type of the valid definitions; empty where the corpus is absent."""
+    """Text and machine type of the definitions that pass the validator; empty where the corpus is absent."""
     found = []
     for path in sorted(CORPUS.glob("*.json")):
         case = json.loads(path.read_text())
-        if case["verdict"] == "valid":
-            found.append((json.dumps(case["definition"]), case.get("machine_type", "STANDARD")))
+        text, type_ = json.dumps(case["definition"]), case.get("machine_type", "STANDARD")
+        if case["verdict"] == "valid" and all(finding.severity != "ERROR" for finding in validate(read_document(text))):
+            found.append((text, type_))
     return found
 
 

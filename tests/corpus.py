@@ -11,7 +11,6 @@ import argparse
 import json
 import sys
 import time
-from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,13 @@ PEERS_ON_WHOLE_CORPUS = {
     "moto parser": (58, 96, 15),
 }
 WHOLE_CORPUS = (1280, 159, 20)
+
+# Called valid by the corpus, refused by AWS itself. They count against asfn in the table, and not in the exit status.
+WRONGLY_VALID = {
+    "accelerated-intelligent--statemachine-workflow-8eeb0c26": (
+        "`{% ${Name} %}` lost its placeholder: AWS refuses a bare name at the top level of an expression"
+    ),
+}
 
 
 @dataclass
@@ -66,7 +72,7 @@ class Report:
     peers: dict[str, Score] = field(default_factory=dict)
     doubtful_refused: list[str] = field(default_factory=list)
     doubtful: int = 0
-    warnings: Counter[str] = field(default_factory=Counter)
+    warnings: dict[str, int] = field(default_factory=dict)
     crashes: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -86,7 +92,9 @@ def _judge_entry(report: Report, entry: dict[str, Any]) -> None:
     try:
         diagnostics = validate(entry["definition"], type=entry.get("machine_type", "STANDARD"))
         errors = [item for item in diagnostics if item.severity == "ERROR"]
-        report.warnings.update(item.code for item in diagnostics if item.severity == "WARNING")
+        for item in diagnostics:
+            if item.severity == "WARNING":
+                report.warnings[item.code] = report.warnings.get(item.code, 0) + 1
         refused = bool(errors)
     except Exception as error:  # the report must name the definition that breaks the validator
         report.crashes[entry["id"]] = repr(error)
@@ -113,17 +121,27 @@ def print_report(report: Report) -> None:
             f"{_share(score.caught, score.invalid):>22}{beside:>26}"
         )
     print(f"\ndoubtful, not scored: {len(report.doubtful_refused)} of {report.doubtful} refused")
-    print("warnings: " + ", ".join(f"{code} {count}" for code, count in report.warnings.most_common()))
+    print("warnings: " + ", ".join(f"{code} {count}" for code, count in sorted(report.warnings.items())))
     total = report.asfn.valid + report.asfn.invalid + report.doubtful
     print(f"{total} definitions in {report.seconds:.2f} s")
     for title, ids in (
-        ("valid but refused", report.asfn.refused_valid),
+        ("valid but refused", [_with_reason(identity) for identity in report.asfn.refused_valid]),
         ("invalid but accepted", report.asfn.missed),
         ("crashed", [f"{identity}: {error}" for identity, error in report.crashes.items()]),
     ):
         if ids:
             print(f"\n{title}:")
             print("\n".join(f"  {identity}" for identity in ids))
+
+
+def _with_reason(identity: str) -> str:
+    reason = WRONGLY_VALID.get(identity)
+    return f"{identity} ({reason})" if reason else identity
+
+
+def unexplained(report: Report) -> list[str]:
+    """Valid definitions that are refused and not listed in WRONGLY_VALID."""
+    return [identity for identity in report.asfn.refused_valid if identity not in WRONGLY_VALID]
 
 
 def _share(count: int, total: int) -> str:
@@ -143,7 +161,7 @@ def main(arguments: list[str] | None = None) -> int:
     print_report(report)
     if options.json:
         options.json.write_text(json.dumps(asdict(report), indent=1) + "\n")
-    good = not report.asfn.refused_valid and report.asfn.caught >= WANTED_SHARE * report.asfn.invalid
+    good = not unexplained(report) and report.asfn.caught >= WANTED_SHARE * report.asfn.invalid
     return 0 if good else 1
 
 

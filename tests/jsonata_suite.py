@@ -95,6 +95,8 @@ def outside_the_dialect(case: Case) -> str | None:
         return "operators newer than 2.0.6"
     if "$eval" in text:
         return "$eval"
+    if re.search(r"\.\.\s*\d{7,}", text) and "code" not in case.expected:
+        return "lists longer than AWS allows"
     if isinstance(case.data, list):
         return "a list as the document"
     return None
@@ -136,7 +138,7 @@ def answer(case: Case, engine: str, syntax: Syntax, limits: Limits) -> Any:
     from asfn.language.jsonata.rust import RustProgram
 
     program = RustProgram(syntax)
-    program._pure = WithDocument(syntax, case.data)  # type: ignore[assignment]  # so that it sees the context item
+    program._pure = WithDocument(syntax, case.data)  # it shall see the context item
     document = None if case.data is UNDEFINED else case.data
     return program.evaluate(document, (), case.bindings, env, limits)
 

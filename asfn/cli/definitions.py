@@ -39,10 +39,11 @@ def read_definition(path: str) -> Document:
 
 
 def finding_line(path: str, finding: Diagnostic) -> str:
-    """One finding as compilers print theirs; the place in the definition stands behind the message."""
-    place = plain(path)
-    if finding.line is not None:
-        place += f":{finding.line}:{finding.column or 1}"
+    """One finding as compilers print theirs; the place in the definition stands behind the message.
+
+    A finding about the whole file stands at its beginning.
+    """
+    place = f"{plain(path)}:{finding.line or 1}:{finding.column or 1}"
     # A syntax error repeats the text itself behind its message; line and column say it better.
     text = plain(finding.message.partition("\n at [Source:")[0])
     where = f" [{plain(finding.pointer)}]" if finding.pointer and finding.pointer.startswith("/") else ""

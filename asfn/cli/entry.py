@@ -20,15 +20,15 @@ from asfn.errors import AsfnError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Where each command lives; the module is imported when the command is called or described.
+# Each command's module, imported when the command is called, and its line in the list of commands.
 _COMMANDS: Final = {
-    "demo": "asfn.cli.demo",
-    "run": "asfn.cli.run",
-    "resume": "asfn.cli.resume",
-    "validate": "asfn.cli.validate",
-    "list": "asfn.cli.executions",
-    "show": "asfn.cli.executions",
-    "history": "asfn.cli.executions",
+    "demo": ("asfn.cli.demo", "Run an order workflow three times, and show what happened."),
+    "run": ("asfn.cli.run", "Run a definition once and print its output."),
+    "resume": ("asfn.cli.resume", "Continue whatever is unfinished."),
+    "validate": ("asfn.cli.validate", "Check definitions and print every finding."),
+    "list": ("asfn.cli.executions", "List executions, newest first."),
+    "show": ("asfn.cli.executions", "Show one execution."),
+    "history": ("asfn.cli.executions", "Print an execution's events."),
 }
 _THREAD_SECONDS: Final = 0.3
 
@@ -44,9 +44,14 @@ class _Commands(click.Group):
             return None
         from importlib import import_module
 
-        found = vars(import_module(_COMMANDS[cmd_name]))[cmd_name.replace("list", "list_")]
+        module = vars(import_module(_COMMANDS[cmd_name][0]))
+        found = module["list_" if cmd_name == "list" else cmd_name]
         assert isinstance(found, click.Command)
         return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
 
 
 def _version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:

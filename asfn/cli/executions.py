@@ -12,7 +12,6 @@ from asfn.cli.database import db_option, looking_at
 from asfn.cli.output import coloured, duration, give, give_json, moment, plain, table, tell
 from asfn.cli.progress import Progress
 from asfn.cli.views import error_text
-from asfn.errors import ExecutionFailed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -161,7 +160,7 @@ def _description(info: ExecutionInfo, now: float) -> list[tuple[str, str]]:
 def _standing(visit: Visit, now: float) -> str:
     text = f"{plain(visit.label)} ({visit.kind}, {visit.standing} for {duration(now - visit.entered_at)}"
     text += f", attempt {visit.attempts})" if visit.attempts > 1 else ")"
-    error = error_text(ExecutionFailed("", visit.error, visit.cause))
+    error = error_text(visit)
     return f"{text}: {error}" if error else text
 
 

@@ -46,9 +46,11 @@ async def register(engine: Engine, spec: str) -> None:
 
 
 def _find(spec: str) -> Any:  # Any: whatever the user's module holds
-    module_name, _, path = spec.partition(":")
-    if not module_name or not all(part.isidentifier() for part in module_name.split(".")):
+    module_name, colon, path = spec.partition(":")
+    if (colon and not path) or not all(part.isidentifier() for part in module_name.split(".")):
         raise Refused(f"--functions {plain(spec)!r}: write MODULE or MODULE:ATTR, as in app.tasks:FUNCTIONS")
+    if module_name.endswith(".py"):
+        raise Refused(f"--functions {plain(spec)!r}: write the module's name, without .py")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     source: Any = _import(module_name)
@@ -87,9 +89,9 @@ async def _call(spec: str, source: Function, engine: Engine) -> None:
 
 def _told(error: BaseException) -> str:
     """An exception of the user's code in one line, with the place where it came from."""
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
     told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    if isinstance(error, SyntaxError) or not frames:
+    if isinstance(error, SyntaxError) or not frames:  # a SyntaxError names its place itself
         return told
     return f"{told} ({frames[-1].filename}, line {frames[-1].lineno})"
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from asfn.cli.output import duration, plain
+from asfn.cli.views import error_text
 from asfn.runtime.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -42,11 +43,11 @@ class LiveView:
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False, markup=False)
-        self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, get_renderable=self.render)
         self._clock = SystemClock()
         self._executions: dict[str, Progress] = {}
         self._ticking: asyncio.Task[None] | None = None
         self._ticks = 0
+        self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, get_renderable=self.render)
 
     async def __aenter__(self) -> Self:
         self._live.start()
@@ -136,5 +137,5 @@ def _remark(visit: Visit) -> str:
     if visit.standing == "retrying":
         remarks.append(f"attempt {max(visit.attempts, 1)} failed, to be retried or caught")
     if visit.error and visit.standing != "succeeded":
-        remarks.append(plain(": ".join(part for part in (visit.error, visit.cause) if part), 200))
+        remarks.append(error_text(visit))
     return "  ".join(remarks)

@@ -40,7 +40,12 @@ def plain(text: str, width: int | None = None) -> str:
     """The text on one line, with every control character spelled out; cut to `width` characters with `…`."""
     if width is not None and len(text) > width:
         text = text[: width - 1] + "…"
-    return text.translate(_CONTROLS)
+    return in_utf8(text).translate(_CONTROLS)
+
+
+def in_utf8(text: str) -> str:
+    """The text as UTF-8 can hold it: lone surrogates, as in file names that are no UTF-8, are spelled out."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def tell(message: str = "") -> None:

@@ -9,7 +9,7 @@ import click
 
 from asfn.cli.definitions import STDIN, finding_line, read_definition
 from asfn.cli.exits import FAILED, REFUSED, Refused
-from asfn.cli.output import give, give_json, tell
+from asfn.cli.output import give, give_json, in_utf8, tell
 from asfn.errors import DefinitionError
 from asfn.language.diagnostics import Diagnostic
 from asfn.language.validate import validate as check
@@ -90,24 +90,19 @@ def _plural(word: str, number: int) -> str:
 
 def _as_json(reports: Sequence[Report]) -> None:
     """`[{"file", "diagnostics": [{"severity", "code", "pointer", "line", "column", "message", "suggestion"}]}]`."""
-    give_json([{"file": _file(path), "diagnostics": [_json(each) for each in found]} for path, found in reports])
+    give_json([{"file": in_utf8(path), "diagnostics": [_json(each) for each in found]} for path, found in reports])
 
 
 def _json(finding: Diagnostic) -> JsonObject:
     return {
         "severity": finding.severity,
         "code": finding.code,
-        "pointer": finding.pointer,
+        "pointer": None if finding.pointer is None else in_utf8(finding.pointer),
         "line": finding.line,
         "column": finding.column,
-        "message": finding.message,
+        "message": in_utf8(finding.message),
         "suggestion": finding.suggestion,
     }
-
-
-def _file(path: str) -> str:
-    """The path as JSON can hold it: bytes of it that are no UTF-8 are spelled out."""
-    return path.encode(errors="backslashreplace").decode()
 
 
 def _as_sarif(reports: Sequence[Report]) -> None:
@@ -130,16 +125,16 @@ def _sentence(code: str) -> str:
 
 
 def _sarif_result(path: str, finding: Diagnostic) -> JsonObject:
-    place: JsonObject = {"artifactLocation": {"uri": _file("stdin" if path == STDIN else path).replace("\\", "/")}}
+    place: JsonObject = {"artifactLocation": {"uri": in_utf8("stdin" if path == STDIN else path).replace("\\", "/")}}
     if finding.line is not None:
         place["region"] = {"startLine": finding.line, "startColumn": finding.column or 1}
     location: JsonObject = {"physicalLocation": place}
     if finding.pointer is not None:
-        location["logicalLocations"] = [{"fullyQualifiedName": finding.pointer}]
+        location["logicalLocations"] = [{"fullyQualifiedName": in_utf8(finding.pointer)}]
     return {
         "ruleId": finding.code,
         "level": finding.severity.lower(),
-        "message": {"text": _with_hint(finding)},
+        "message": {"text": in_utf8(_with_hint(finding))},
         "locations": [location],
     }
 

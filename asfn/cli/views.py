@@ -10,6 +10,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final, Literal, Protocol, Self
 
+from asfn._json import JsonError, decode
 from asfn.cli.output import duration, plain, tell
 from asfn.cli.progress import Progress
 from asfn.errors import ExecutionFailed
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from asfn import Execution
-    from asfn.cli.progress import Change
+    from asfn import Execution, ExecutionInfo
+    from asfn.cli.progress import Change, Visit
 
 ViewName = Literal["auto", "live", "lines", "none"]
 VIEWS: Final[tuple[ViewName, ...]] = ("auto", "live", "lines", "none")
@@ -104,9 +105,23 @@ def line(change: Change) -> str:
             return f"{label}: left{took}"
 
 
-def error_text(failed: Change | ExecutionFailed) -> str:
-    """Error name and cause as one text on one line."""
-    return plain(": ".join(part for part in (failed.error, failed.cause) if part), _ERROR_WIDTH)
+def error_text(failed: Change | Visit | ExecutionInfo | ExecutionFailed, width: int = _ERROR_WIDTH) -> str:
+    """Error name and cause as one text on one line, `width` characters at most.
+
+    Of a cause that is a Lambda function's error document only its message is shown.
+    """
+    return plain(": ".join(part for part in (failed.error, _message(failed.cause)) if part), width)
+
+
+def _message(cause: str | None) -> str | None:
+    if cause is None or not cause.startswith("{"):
+        return cause
+    try:
+        document = decode(cause)
+    except JsonError:
+        return cause
+    message = document.get("errorMessage") if isinstance(document, dict) else None
+    return message if isinstance(message, str) else cause
 
 
 async def watch(execution: Execution, view: View, *, after: int = 0) -> ExecutionFailed | None:

@@ -27,6 +27,7 @@ _Evaluate: TypeAlias = Callable[[Json, Environment], Json]
 _MAX_NESTING: Final = 10
 _MAX_TEXT: Final = 10_000  # characters, of Base64Encode, Base64Decode and Hash
 _MAX_RANGE: Final = 1_000
+_MAX_CACHED_TEXT: Final = 4_096  # a definition may hold texts of a megabyte, which no cache should keep
 _MAX_PARTITION_BYTES: Final = 262_144
 _BLANKS: Final = " \t\r\n"
 _NAME: Final = re.compile(r"States\.([A-Za-z0-9]+)")
@@ -61,15 +62,21 @@ class _Failed(Exception):
     """A function refuses its arguments; the text is the sentence behind "had the following error: "."""
 
 
-@lru_cache(maxsize=4096)
 def compile_intrinsic(text: str) -> Intrinsic:
     """Compile a call; blanks behind it are allowed, in front of it not. Raises IntrinsicSyntaxError."""
+    return _cached(text) if len(text) <= _MAX_CACHED_TEXT else _compiled(text)
+
+
+def _compiled(text: str) -> Intrinsic:
     reader = _Reader(text)
     name, run = reader.call(1)
     reader.skip_blanks()
     if reader.place < len(text):
         raise reader.error("unexpected text behind the call")
     return Intrinsic(text, name, tuple(reader.paths), _guarded(text.rstrip(_BLANKS), run))
+
+
+_cached: Final = lru_cache(maxsize=4096)(_compiled)
 
 
 def _guarded(text: str, run: _Evaluate) -> _Evaluate:

@@ -15,7 +15,7 @@ _MAX_PROGRAM: Final = 2_000
 _MAX_REPEAT: Final = 1_000
 _MAX_NESTING: Final = 30
 _MAX_CACHED: Final = 5_000
-_MAX_WORK: Final = 5_000_000  # program steps in one match, about a second
+_MAX_WORK: Final = 1_000_000
 
 _Range: TypeAlias = tuple[int, int]
 _Accepts: TypeAlias = Callable[[str], bool]
@@ -107,30 +107,32 @@ class LinearRegex:
         _emit(node, program)
         return cls(pattern, program)
 
-    @property
-    def size(self) -> int:
-        """The number of steps of the automaton: the work for one character is at most this."""
-        return len(self._program)
-
     def full_match(self, text: str) -> bool:
         """Whether the pattern matches the whole text. RegexError when that takes too long."""
+        return self.match_within(text, _MAX_WORK)[0]
+
+    def match_within(self, text: str, allowance: int) -> tuple[bool, int]:
+        """Whether the pattern matches the whole text, and the work that took. RegexError above the allowance.
+
+        Work is counted in steps of the automaton, about a microsecond each; states seen before cost none.
+        """
         end = len(self._program)
         work = 0
         states = self._begin(text)
         for place, character in enumerate(text):
             if not states:
-                return False
+                return False, work
             key = (states, character)
             following = self._cache.get(key)
             if following is None:
                 work += len(self._program)
-                if work > _MAX_WORK:
+                if work > allowance:
                     raise RegexError("the match takes too long")
                 following = self._step(states, text, place, character)
                 if not self._places and len(self._cache) < _MAX_CACHED:
                     self._cache[key] = following
             states = following
-        return end in states
+        return end in states, work
 
     def _begin(self, text: str) -> frozenset[int]:
         if self._places:

@@ -8,12 +8,29 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
+from typing import Final
 
 from asfn._json import Json, JsonError, decode
-
-if TYPE_CHECKING:
-    from asfn.language.linear_regex import LinearRegex
+from asfn.language.path_steps import (
+    Call,
+    Compare,
+    Comparison,
+    Constant,
+    Element,
+    Every,
+    Exists,
+    Filter,
+    Junction,
+    Member,
+    Negation,
+    Operand,
+    Pattern,
+    Route,
+    Scan,
+    Span,
+    Step,
+    Test,
+)
 
 _MAX_TEXT: Final = 8_192
 _MAX_STEPS: Final = 100
@@ -27,10 +44,6 @@ _SPAN: Final = re.compile(r" *(?P<start>-?[0-9]+)? *: *(?P<stop>-?[0-9]+)? *(?::
 _INDEXES: Final = re.compile(r" *-?[0-9]+ *(?:, *-?[0-9]+ *)*")
 _BARE_WORD_ENDS: Final = frozenset(" \t\r\n)&|<>=!~,")
 
-Comparison = Literal[
-    "==", "!=", "<", "<=", ">", ">=", "===", "!==", "=~", "in", "nin", "contains", "all", "size", "empty",
-    "subsetof", "anyof", "noneof",
-]  # fmt: skip
 _SYMBOLS: Final[tuple[Comparison, ...]] = ("===", "!==", "==", "!=", "<=", ">=", "=~", "<", ">")
 _WORDS: Final[tuple[Comparison, ...]] = (
     "subsetof", "contains", "noneof", "anyof", "empty", "size", "nin", "all", "in",
@@ -46,122 +59,6 @@ class PathSyntaxError(ValueError):
     def __init__(self, message: str, column: int | None = None) -> None:
         super().__init__(message)
         self.column = column
-
-
-# Steps and tests are named tuples: a dozen dataclasses would cost every `import asfn` some 5 ms.
-
-
-class Member(NamedTuple):
-    """`.name`, `['name']`; several names at the end, `['a','b']`, make one object of those members."""
-
-    names: tuple[str, ...]
-
-
-class Element(NamedTuple):
-    """`[0]`, `[-1]`; several indexes `[0,2]`."""
-
-    indexes: tuple[int, ...]
-
-
-class Span(NamedTuple):
-    """`[from:to]`; a step, as in `[0:9:2]`, is read and ignored, as Jayway does."""
-
-    start: int | None
-    stop: int | None
-
-
-class Every:
-    """`.*`, `[*]`."""
-
-    __slots__ = ()
-
-
-class Scan:
-    """`..`: the next step is tried on every descendant."""
-
-    __slots__ = ()
-
-
-class Filter(NamedTuple):
-    """`[?(...)]`."""
-
-    test: Test
-
-
-class Call(NamedTuple):
-    """`.length()` and its like; arguments are values or paths."""
-
-    name: str
-    arguments: tuple[Operand, ...]
-
-
-Step: TypeAlias = Member | Element | Span | Every | Scan | Filter | Call
-
-
-class Route(NamedTuple):
-    """A path inside a filter or a call: from the item under test (`@`) or from the document (`$`)."""
-
-    from_item: bool
-    steps: tuple[Step, ...]
-
-
-class Constant(NamedTuple):
-    """A value written in a filter."""
-
-    value: Json
-
-
-class Pattern(NamedTuple):
-    """`/text/flags` in a filter, compiled."""
-
-    regex: LinearRegex
-
-
-Operand: TypeAlias = Route | Constant | Pattern
-
-
-class Compare(NamedTuple):
-    left: Operand
-    operator: Comparison
-    right: Operand
-
-
-class Exists(NamedTuple):
-    route: Route
-
-
-class Negation(NamedTuple):
-    test: Test
-
-
-class Junction(NamedTuple):
-    """`&&` (every) or `||` (any) of two or more tests."""
-
-    every: bool
-    tests: tuple[Test, ...]
-
-
-Test: TypeAlias = Compare | Exists | Negation | Junction
-
-
-def is_definite(steps: tuple[Step, ...]) -> bool:
-    """Whether a path gives one value (True) or always a list (False): Jayway's rule.
-
-    Several names at the end make one object and stay definite; `$..x.sum()` aggregates to one value.
-    """
-    if steps and isinstance(steps[0], Scan) and isinstance(steps[-1], Call):
-        return True
-    last = len(steps) - 1
-    for place, step in enumerate(steps):
-        if isinstance(step, Member):
-            if len(step.names) > 1 and place != last:
-                return False
-        elif isinstance(step, Element):
-            if len(step.indexes) > 1:
-                return False
-        elif not isinstance(step, Call):
-            return False
-    return True
 
 
 def parse_steps(text: str, start: int) -> tuple[Step, ...]:

@@ -7,21 +7,17 @@ milliseconds. One evaluation visits a bounded number of values.
 
 from __future__ import annotations
 
-import re
-import statistics
-from collections.abc import Callable, Iterable
-from decimal import Decimal
+from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from jsonpath_ng.jsonpath import Child, DatumInContext, Index, JSONPath, This, Wildcard
 
 from asfn._json import Json
 from asfn.language.linear_regex import LinearRegex, RegexError
-from asfn.language.numbers import is_number, number_text, same
-from asfn.language.path_grammar import (
+from asfn.language.path_operators import COMPARISONS, FUNCTIONS, MISSING, CannotApply, regex_text, weight
+from asfn.language.path_steps import (
     Call,
     Compare,
-    Comparison,
     Constant,
     Element,
     Every,
@@ -42,21 +38,16 @@ from asfn.language.path_grammar import (
 
 _MAX_VISITS: Final = 500_000  # one to two seconds
 _COMPARISONS_PER_VISIT: Final = 4
-_REGEX_STEPS_PER_VISIT: Final = 64
+_REGEX_STEPS_PER_VISIT: Final = 2
+_CHARACTERS_PER_VISIT: Final = 20
 
-_Reader: TypeAlias = Callable[[DatumInContext], Any]  # Json, or _MISSING
+_Reader: TypeAlias = Callable[[DatumInContext], Any]  # Any: Json, MISSING or a pattern
 _Tester: TypeAlias = Callable[[DatumInContext], bool]
-_MISSING: Final = object()
 _BELOW: Final = This()  # nobody asks for the full path of a match, so its last step need not be told
-_DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,9})?")
 
 
 class TooManyVisits(Exception):
     """A path looks at more values than one evaluation may: a guard against definitions made to hang."""
-
-
-class CannotApply(Exception):
-    """A function cannot be applied to its value, for example `max()` to a text. `str()` says why."""
 
 
 def compile_values(steps: tuple[Step, ...]) -> Callable[[Json], list[Json]]:
@@ -75,12 +66,12 @@ def compile_values(steps: tuple[Step, ...]) -> Callable[[Json], list[Json]]:
 def compile_call(call: Call) -> Callable[[Json, Json], Json]:
     """A function step as a function of the value before it and the document. It raises as `compile_values`."""
     readers = [_reader(argument) for argument in call.arguments]
-    apply = _FUNCTIONS[call.name]
+    apply = FUNCTIONS[call.name]
 
     def result(value: Json, document: Json) -> Json:
         start = _Start(document)
         arguments = [reader(start) for reader in readers]
-        if any(argument is _MISSING for argument in arguments):
+        if any(argument is MISSING for argument in arguments):
             raise CannotApply(f"an argument of {call.name}() selects nothing")
         return apply(value, arguments)
 
@@ -248,14 +239,20 @@ class _Call(JSONPath):
 
 
 class _Aggregate(JSONPath):
-    """`$..x.sum()`: the function of the list of all values in front of it."""
+    """`$..x.sum()`: the function of the list of all values in front of it.
+
+    `$..x.length()` counts the members and elements of all those values (Jayway).
+    """
 
     def __init__(self, steps: tuple[Step, ...], call: Call) -> None:
         self.values = _tree(steps)
         self.apply = compile_call(call)
+        self.counts = call.name in ("length", "size") and not call.arguments
 
     def find(self, datum: DatumInContext) -> list[DatumInContext]:
         values = [match.value for match in self.values.find(datum)]
+        if self.counts:
+            values = [child for value in values if isinstance(value, (list, dict)) for child in value]
         return [_below(datum, self.apply(values, _start_of(datum).value), _BELOW)]
 
 
@@ -313,7 +310,7 @@ def _existence(route: Route) -> _Tester:
     if not is_definite(steps):
         steps = steps[: next(place for place in range(len(steps)) if not is_definite(steps[: place + 1]))]
     read = _reader(Route(route.from_item, steps))
-    return lambda item: read(item) is not _MISSING
+    return lambda item: read(item) is not MISSING
 
 
 def _reader(operand: Operand) -> _Reader:
@@ -331,200 +328,44 @@ def _reader(operand: Operand) -> _Reader:
         origin = item if from_item else _start_of(item)
         matches = node.find(origin)
         if definite:
-            return matches[0].value if matches else _MISSING
+            return matches[0].value if matches else MISSING
         return [match.value for match in matches]
 
     return read
 
 
 def _comparison(test: Compare) -> _Tester:
+    """One comparison, paying for the work that large operands make."""
     left, right = _reader(test.left), _reader(test.right)
-    compare = _COMPARISONS.get(test.operator, _equal)
+    if test.operator == "=~":
+        return _pattern_test(left, right)
+    compare = COMPARISONS[test.operator]
 
     def holds(item: DatumInContext) -> bool:
         first, second = left(item), right(item)
-        if isinstance(first, _HEAVY) or isinstance(second, _HEAVY):
-            _start_of(item).spend(_weight(first) * _weight(second) // _COMPARISONS_PER_VISIT)
+        if isinstance(first, (dict, list)) or isinstance(second, (dict, list)):
+            _start_of(item).spend(weight(first) * weight(second) // _COMPARISONS_PER_VISIT)
         return compare(first, second)
 
-    def matches(item: DatumInContext) -> bool:
+    return holds
+
+
+def _pattern_test(left: _Reader, right: _Reader) -> _Tester:
+    """A list matches when one of its elements does."""
+
+    def holds(item: DatumInContext) -> bool:
         first, second = left(item), right(item)
         regex, value = (first, second) if isinstance(first, LinearRegex) else (second, first)
-        texts = value if isinstance(value, list) else [value]
-        found = False
-        for text in map(_regex_text, texts):
-            _start_of(item).spend(1 + regex.size * len(text) // _REGEX_STEPS_PER_VISIT)
-            found = found or _matches(regex, text)
-        return found
-
-    return matches if test.operator == "=~" else holds
-
-
-def _weight(value: Any) -> int:
-    """How many values there are in a value: the work of comparing it."""
-    weight = 0
-    waiting = [value]
-    while waiting:
-        value = waiting.pop()
-        weight += 1
-        if isinstance(value, (dict, list)):
-            waiting.extend(value.values() if isinstance(value, dict) else value)
-    return weight
-
-
-def _equal(left: Any, right: Any) -> bool:
-    """Jayway's `==`: a number equals a text that reads as it; what is missing equals nothing."""
-    if left is _MISSING or right is _MISSING:
+        for element in value if isinstance(value, list) else [value]:
+            text = regex_text(element)
+            start = _start_of(item)
+            try:
+                found, work = regex.match_within(text, start.visits_left * _REGEX_STEPS_PER_VISIT)
+            except RegexError:
+                raise TooManyVisits from None
+            start.spend(1 + len(text) // _CHARACTERS_PER_VISIT + work // _REGEX_STEPS_PER_VISIT)
+            if found:
+                return True
         return False
-    if isinstance(left, str) and is_number(right):
-        return left == number_text(right)
-    if is_number(left) and isinstance(right, str):
-        return _DECIMAL.fullmatch(right) is not None and Decimal(right) == Decimal(repr(left))
-    return same(left, right)
 
-
-def _strictly_equal(left: Any, right: Any) -> bool:
-    kinds = [
-        "number" if is_number(value) else "json" if isinstance(value, (dict, list)) else type(value)
-        for value in (left, right)
-    ]
-    return kinds[0] == kinds[1] and _equal(left, right)
-
-
-def _ordered(holds: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
-    """Numbers by value, texts by UTF-16, a number with a text as texts, everything else unordered."""
-
-    def compare(left: Any, right: Any) -> bool:
-        if is_number(left) and is_number(right):
-            return holds(left, right)
-        texts = [number_text(value) if is_number(value) else value for value in (left, right)]
-        if not all(isinstance(text, str) for text in texts):
-            return False
-        return holds(*(text.encode("utf-16-be", "surrogatepass") for text in texts))
-
-    return compare
-
-
-def _matches(regex: LinearRegex, text: str) -> bool:
-    try:
-        return regex.full_match(text)
-    except RegexError as error:
-        raise CannotApply(str(error)) from None
-
-
-def _regex_text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return number_text(value) if is_number(value) else ""
-
-
-def _among(value: Any, values: Any) -> bool:
-    return isinstance(values, list) and any(_equal(value, element) for element in values)
-
-
-def _contains(left: Any, right: Any) -> bool:
-    if isinstance(left, str):
-        return isinstance(right, str) and right in left
-    return _among(right, left)
-
-
-def _has_size(left: Any, right: Any) -> bool:
-    if not is_number(right) or not isinstance(left, (str, list)):
-        return False
-    return len(left) == int(right)
-
-
-def _is_empty(left: Any, right: Any) -> bool:
-    return isinstance(left, (str, list, dict)) and isinstance(right, bool) and (not left) == right
-
-
-def _lists(holds: Callable[[list[Any], list[Any]], bool]) -> Callable[[Any, Any], bool]:
-    return lambda left, right: isinstance(left, list) and isinstance(right, list) and holds(left, right)
-
-
-_HEAVY: Final = (dict, list)
-_COMPARISONS: Final[dict[Comparison, Callable[[Any, Any], bool]]] = {
-    "==": _equal,
-    "!=": lambda left, right: not _equal(left, right),
-    "===": _strictly_equal,
-    "!==": lambda left, right: not _strictly_equal(left, right),
-    "<": _ordered(lambda left, right: bool(left < right)),
-    "<=": _ordered(lambda left, right: bool(left <= right)),
-    ">": _ordered(lambda left, right: bool(left > right)),
-    ">=": _ordered(lambda left, right: bool(left >= right)),
-    "in": _among,
-    "nin": lambda left, right: not _among(left, right),
-    "contains": _contains,
-    "all": _lists(lambda left, right: all(_among(value, left) for value in right)),
-    "size": _has_size,
-    "empty": _is_empty,
-    "subsetof": _lists(lambda left, right: all(_among(value, right) for value in left)),
-    "anyof": _lists(lambda left, right: any(_among(value, right) for value in left)),
-    "noneof": _lists(lambda left, right: not any(_among(value, right) for value in left)),
-}
-
-
-# Functions at the tail. AWS's guide calls them unsupported; users report that they work in templates [R].
-
-
-def _numbers(value: Any, arguments: Iterable[Any]) -> list[float]:
-    numbers = [float(element) for element in (value if isinstance(value, list) else []) if is_number(element)]
-    for argument in arguments:
-        numbers.extend(float(one) for one in (argument if isinstance(argument, list) else [argument]) if is_number(one))
-    if not numbers:
-        raise CannotApply("Aggregation function attempted to calculate value using empty array")
-    return numbers
-
-
-def _aggregation(combine: Callable[[list[float]], float]) -> Callable[[Any, list[Any]], Json]:
-    return lambda value, arguments: combine(_numbers(value, arguments))
-
-
-def _length(value: Any, arguments: list[Any]) -> Json:
-    target = arguments[0] if arguments else value
-    return len(target) if isinstance(target, (list, dict)) else None
-
-
-def _keys(value: Any, _: list[Any]) -> Json:
-    return list(value) if isinstance(value, dict) else None
-
-
-def _concat(value: Any, arguments: list[Any]) -> Json:
-    parts = [*(value if isinstance(value, list) else []), *arguments]
-    return "".join(part for part in parts if isinstance(part, str))
-
-
-def _append(value: Any, arguments: list[Any]) -> Json:
-    return [*value, *arguments] if isinstance(value, list) else value
-
-
-def _at(value: Any, index: int) -> Json:
-    if not isinstance(value, list) or not -len(value) <= index < len(value):
-        raise CannotApply(f"there is no element {index}")
-    element: Json = value[index]
-    return element
-
-
-def _index(value: Any, arguments: list[Any]) -> Json:
-    if len(arguments) != 1 or isinstance(arguments[0], bool) or not isinstance(arguments[0], int):
-        raise CannotApply("index() needs one integer")
-    return _at(value, arguments[0])
-
-
-_FUNCTIONS: Final[dict[str, Callable[[Any, list[Any]], Json]]] = {
-    "length": _length,
-    "size": _length,
-    "min": _aggregation(min),
-    "max": _aggregation(max),
-    "avg": _aggregation(statistics.fmean),
-    "sum": _aggregation(sum),
-    "stddev": _aggregation(statistics.pstdev),
-    "keys": _keys,
-    "concat": _concat,
-    "append": _append,
-    "first": lambda value, _: _at(value, 0),
-    "last": lambda value, _: _at(value, -1),
-    "index": _index,
-}
+    return holds

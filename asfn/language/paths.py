@@ -16,16 +16,8 @@ from asfn._json import Json, JsonError, encode
 from asfn.errors import StateFailed
 from asfn.language.environment import Environment
 from asfn.language.numbers import java_text
-from asfn.language.path_grammar import (
-    Call,
-    Element,
-    Member,
-    PathSyntaxError,
-    Scan,
-    Step,
-    is_definite,
-    parse_steps,
-)
+from asfn.language.path_grammar import PathSyntaxError, parse_steps
+from asfn.language.path_steps import Call, Element, Member, Step, is_definite
 
 __all__ = [
     "Path",
@@ -167,7 +159,7 @@ def _unmatched(text: str, document: Json) -> StateFailed:
     try:
         shown = encode(document)
     except JsonError:
-        shown = java_text(document)
+        shown = "nested too deeply"
     return StateFailed("States.ResultPathMatchFailure", f"Unable to apply ReferencePath {text} to input {shown}")
 
 
@@ -368,59 +360,46 @@ def _java_class(value: Json) -> str:
 
 
 def _finder(steps: tuple[Step, ...]) -> _Find:
+    keys = _keys(steps[:-1])
     last = steps[-1]
-    if is_definite(steps) and not isinstance(steps[0], Scan):
-        return _definite(steps, last)
+    if keys is not None and isinstance(last, Member):
+        return _picking(keys, last.names)
     from asfn.language import path_nodes
 
+    if keys is not None and isinstance(last, Call):
+        find, apply = _walk(keys), path_nodes.compile_call(last)
+        return _refusing(lambda document: apply(find(document), document))
     values = path_nodes.compile_values(steps)
-    single = is_definite(steps)
+    if is_definite(steps):
+        return _refusing(lambda document: values(document)[0])
+    return _refusing(values)
+
+
+def _picking(keys: Keys, names: tuple[str, ...]) -> _Find:
+    """Plain keys, then several names: one object of the members that are there."""
+    find = _walk(keys)
+
+    def pick(document: Json) -> Json:
+        value = find(document)
+        if not isinstance(value, dict):
+            fragment = "[" + ",".join([f"'{name}'" for name in names]) + "]"
+            raise _not_an_object(fragment, _shown(keys), value)
+        return {name: value[name] for name in names if name in value}
+
+    return pick
+
+
+def _refusing(evaluate: Callable[[Json], Any]) -> _Find:
+    """An evaluation that is given up, or a function that does not fit its value, selects nothing."""
+    from asfn.language.path_nodes import TooManyVisits
+    from asfn.language.path_operators import CannotApply
 
     def find(document: Json) -> Json:
         try:
-            found = values(document)
-        except (path_nodes.TooManyVisits, RecursionError):
+            return evaluate(document)  # type: ignore[no-any-return]  # lists of Json are Json, which mypy cannot see
+        except (TooManyVisits, RecursionError):
             raise PathNotFound("The path visits too many values, or values nested too deeply") from None
-        except path_nodes.CannotApply as error:
+        except CannotApply as error:
             raise PathNotFound(str(error)) from None
-        return found[0] if single else found
 
     return find
-
-
-def _definite(steps: tuple[Step, ...], last: Step) -> _Find:
-    """Plain keys, then several names or a function: `$.a['x','y']`, `$.a.length()`."""
-    keys = _keys(steps[:-1])
-    if keys is None:
-        raise PathSyntaxError("a function or several names must be the last step")
-    find = _walk(keys)
-    if isinstance(last, Member):
-        names = last.names
-
-        def pick(document: Json) -> Json:
-            value = find(document)
-            if not isinstance(value, dict):
-                fragment = "[" + ",".join([f"'{name}'" for name in names]) + "]"
-                raise _not_an_object(fragment, _shown(keys), value)
-            return {name: value[name] for name in names if name in value}
-
-        return pick
-    if not isinstance(last, Call):
-        raise PathSyntaxError("a function or several names must be the last step")
-    return _called(find, last)
-
-
-def _called(find: _Find, call: Call) -> _Find:
-    from asfn.language import path_nodes
-
-    apply = path_nodes.compile_call(call)
-
-    def called(document: Json) -> Json:
-        try:
-            return apply(find(document), document)
-        except (path_nodes.TooManyVisits, RecursionError):
-            raise PathNotFound("The path visits too many values, or values nested too deeply") from None
-        except path_nodes.CannotApply as error:
-            raise PathNotFound(str(error)) from None
-
-    return called

@@ -57,13 +57,14 @@ apigateway invoke/rt
 athena startQueryExecution/rs stopQueryExecution getQueryExecution getQueryResults
 batch submitJob/rs
 bedrock invokeModel/rt createModelCustomizationJob/rs
+bedrock-agentcore invokeAgentRuntime
 codebuild startBuild/rs startBuildBatch/rs retryBuildBatch/rs stopBuild stopBuildBatch batchDeleteBuilds
 codebuild deleteBuildBatch batchGetReports
 databrew startJobRun/rs
 dynamodb getItem putItem updateItem deleteItem
 ecs runTask/rst
 eks createCluster/rs deleteCluster/rs createFargateProfile/rs deleteFargateProfile/rs createNodegroup/rs
-eks deleteNodegroup/rs runJob/rs call
+eks deleteNodegroup/rs runJob/rst call/rt
 elasticmapreduce createCluster/rs terminateCluster/rs addStep/rs cancelStep setClusterTerminationProtection
 elasticmapreduce modifyInstanceFleetByName modifyInstanceGroupByName
 emr-containers createVirtualCluster deleteVirtualCluster/rs startJobRun/rs
@@ -80,7 +81,10 @@ sns publish/rt
 sqs sendMessage/rt
 states startExecution/rs2t
 """)
-"""Optimised integrations: service -> action -> patterns, "" for request and response."""
+"""Optimised integrations: service -> action -> patterns, "" for request and response.
+
+Callbacks of eks are in one of AWS's two tables [U], bedrock-agentcore is in neither [R]; both are taken.
+"""
 
 REQUIRED_PARAMETERS: Final[dict[str, tuple[str, ...]]] = {
     "apigateway:invoke": ("ApiEndpoint", "Method"),
@@ -141,7 +145,7 @@ def is_offered(resource: Resource) -> bool:
     if resource.kind == "optimised":
         return resource.pattern in OPTIMISED.get(resource.service, {}).get(resource.action, ())
     if resource.kind == "sdk":
-        return resource.service in SDK_SERVICES and resource.pattern in ("", "waitForTaskToken")
+        return resource.service.lower() in SDK_SERVICES and resource.pattern in ("", "waitForTaskToken")
     return True
 
 

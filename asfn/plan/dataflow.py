@@ -3,6 +3,8 @@
 JSONPath: InputPath -> Parameters -> work -> ResultSelector -> ResultPath -> OutputPath (asl.md 2.1).
 JSONata: Arguments -> work -> Output (asl.md 2.3). Assign beside both (asl.md 2.4). Nothing is copied that need not be:
 a step that changes nothing hands on the very same Payload, with its text.
+
+A `Watch` given while compiling is told what each stage gives (`inspect.py`); without one the closures are as they were.
 """
 
 from __future__ import annotations
@@ -31,11 +33,18 @@ Source: TypeAlias = Callable[["Scope"], Payload]
 Finish: TypeAlias = Callable[["Scope", Payload], "Transition | Success"]
 """Takes the raw result of a state's work to the step that leaves the state."""
 Assign: TypeAlias = Callable[["Scope", Payload], "dict[str, Payload]"]
+Watch: TypeAlias = Callable[[str, Payload], object]
+"""Told what a stage gave, by the name of its field: `InputPath`, `Output`, `Choices[1]/Assign`."""
 
 
 def raw_input(scope: Scope) -> Payload:
     """The state input as it came."""
     return scope.input
+
+
+def no_input(scope: Scope) -> Payload:
+    """What `InputPath: null` leaves."""
+    return EMPTY_OBJECT
 
 
 def select(path: Path, document: Json, scope: Scope) -> Json:
@@ -46,25 +55,50 @@ def select(path: Path, document: Json, scope: Scope) -> Json:
         raise StateFailed("States.Runtime", f"Invalid path '{path.text}' : {error.reason}") from None
 
 
-def input_path(text: str | None) -> Source:
+def watched(source: Source, field: str, watch: Watch | None) -> Source:
+    """The source, told of by `watch` each time it is used; the very same one without a watch."""
+    if watch is None:
+        return source
+
+    def seen(scope: Scope) -> Payload:
+        payload = source(scope)
+        watch(field, payload)
+        return payload
+
+    return seen
+
+
+def within(watch: Watch | None, prefix: str) -> Watch | None:
+    """The watch for the fields of a part of a state, such as a catcher: their names get the prefix."""
+    if watch is None or not prefix:
+        return watch
+    return lambda field, payload: watch(prefix + field, payload)
+
+
+def input_path(text: str | None, watch: Watch | None = None) -> Source:
     """InputPath: `$` gives the input itself, null an empty object."""
+    if watch is not None:
+        return watched(input_path(text), "InputPath", watch)
     if text is None:
-        return lambda scope: EMPTY_OBJECT
+        return no_input
     if text == "$":
         return raw_input
     path = compile_path(text)
     return lambda scope: Payload(select(path, scope.input.value, scope))
 
 
-def effective_input(path_text: str | None, parameters: Json | Missing) -> Source:
+def effective_input(path_text: str | None, parameters: Json | Missing, watch: Watch | None = None) -> Source:
     """InputPath, then Parameters."""
-    source = input_path(path_text)
+    return watched(_effective_input(input_path(path_text, watch), parameters), "Parameters", watch)
+
+
+def _effective_input(source: Source, parameters: Json | Missing) -> Source:
     if parameters is MISSING:
         return source
     template = compile_template(parameters)
     if template.is_literal:
         literal = Payload(parameters)
-        if source is raw_input or path_text is None:
+        if source is raw_input or source is no_input:
             return lambda scope: literal
 
         def checked(scope: Scope) -> Payload:
@@ -98,10 +132,24 @@ def output_path(text: str | None) -> Callable[[Scope, Payload], Payload] | None:
     return lambda scope, payload: Payload(select(path, payload.value, scope))
 
 
-def path_assign(assign: JsonObject | None) -> Assign | None:
+def _watched_assign(assign: Assign | None, watch: Watch | None) -> Assign | None:
+    if assign is None or watch is None:
+        return assign
+
+    def seen(scope: Scope, document: Payload) -> dict[str, Payload]:
+        values = assign(scope, document)
+        watch("Assign", Payload({name: payload.value for name, payload in values.items()}))
+        return values
+
+    return seen
+
+
+def path_assign(assign: JsonObject | None, watch: Watch | None = None) -> Assign | None:
     """Assign of a JSONPath state: all right sides first, then all assignments at once."""
     if not assign:
         return None
+    if watch is not None:
+        return _watched_assign(path_assign(assign), watch)
     evaluate = compile_template(assign).evaluate
 
     def assigned(scope: Scope, document: Payload) -> dict[str, Payload]:
@@ -133,8 +181,11 @@ def path_finish(
     out: str | None,
     place: str | None = "$",
     selector: Json | Missing = MISSING,
+    watch: Watch | None = None,
 ) -> Finish:
     """ResultSelector, ResultPath, OutputPath and Assign of a JSONPath state; `$` in Assign is the raw result."""
+    if watch is not None:
+        return _leave(_watched_output(out, place, selector, watch), path_assign(assign, watch), next)
     put = result_path(place)
     cut = output_path(out)
     if selector is not MISSING:
@@ -155,8 +206,31 @@ def path_finish(
     return _leave(cut_output, path_assign(assign), next)
 
 
-def value_source(value: Json | Missing, field: str, default: Source = raw_input) -> Source:
+def _watched_output(
+    out: str | None, place: str | None, selector: Json | Missing, watch: Watch
+) -> Callable[[Scope, Payload], Payload]:
+    """The same three stages as in `path_finish`, none of them left out, each one told of."""
+    choose = compile_template(selector).evaluate if selector is not MISSING else None
+    put = result_path(place)
+    cut = output_path(out)
+
+    def output(scope: Scope, result: Payload) -> Payload:
+        payload = Payload(choose(result.value, scope)) if choose is not None else result
+        watch("ResultSelector", payload)
+        payload = put(scope, payload)
+        watch("ResultPath", payload)
+        if cut is not None:
+            payload = cut(scope, payload)
+        watch("OutputPath", payload)
+        return payload
+
+    return output
+
+
+def value_source(value: Json | Missing, field: str, default: Source = raw_input, watch: Watch | None = None) -> Source:
     """Arguments and the like of a JSONata state, evaluated on entry."""
+    if watch is not None:
+        return watched(value_source(value, field, default), field, watch)
     if value is MISSING:
         return default
     compiled = compile_value(value, field)
@@ -174,6 +248,7 @@ def value_finish(
     assign: JsonObject | None,
     extra: str | None,
     prefix: str = "",
+    watch: Watch | None = None,
 ) -> Finish:
     """Output and Assign of a JSONata state, both on the same snapshot.
 
@@ -185,7 +260,20 @@ def value_finish(
     else:
         compiled = compile_value(output, f"{prefix}Output")
         give = _with_states(compiled.evaluate, extra, Payload(output) if compiled.is_literal else None)
-    return _leave(give, _value_assign(assign, extra, prefix), next)
+    if watch is not None:
+        give = _watched_give(give, watch)
+    return _leave(give, _watched_assign(_value_assign(assign, extra, prefix), watch), next)
+
+
+def _watched_give(
+    give: Callable[[Scope, Payload], Payload] | None, watch: Watch
+) -> Callable[[Scope, Payload], Payload]:
+    def seen(scope: Scope, result: Payload) -> Payload:
+        payload = give(scope, result) if give is not None else result
+        watch("Output", payload)
+        return payload
+
+    return seen
 
 
 def _value_assign(assign: JsonObject | None, extra: str | None, prefix: str) -> Assign | None:
@@ -216,34 +304,41 @@ def _with_states(
     return lambda scope, result: Payload(evaluate(scope, input=scope.input.value))
 
 
-def simple_finish(state: State) -> Finish:
+def simple_finish(state: State, watch: Watch | None = None) -> Finish:
     """The way out of a Wait, Succeed or Choice (Default): OutputPath, or Output without a result."""
     if state.query_language == "JSONata":
-        return value_finish(next=state.next, output=state.output, assign=state.assign, extra=None)
-    return path_finish(next=state.next, assign=state.assign, out=state.output_path)
+        return value_finish(next=state.next, output=state.output, assign=state.assign, extra=None, watch=watch)
+    return path_finish(next=state.next, assign=state.assign, out=state.output_path, watch=watch)
 
 
-def rule_finish(state: State, rule: ChoiceRule, index: int) -> Finish:
+def rule_finish(state: State, rule: ChoiceRule, index: int, watch: Watch | None = None) -> Finish:
     """The way out of a Choice by one of its rules."""
+    prefix = f"Choices[{index}]/"
+    watch = within(watch, prefix)
     if state.query_language == "JSONata":
         return value_finish(
-            next=rule.next, output=rule.output, assign=rule.assign, extra=None, prefix=f"Choices[{index}]/"
+            next=rule.next, output=rule.output, assign=rule.assign, extra=None, prefix=prefix, watch=watch
         )
-    return path_finish(next=rule.next, assign=rule.assign, out=state.output_path)
+    return path_finish(next=rule.next, assign=rule.assign, out=state.output_path, watch=watch)
 
 
-def catch_finish(state: State, catcher: Catcher, index: int) -> Callable[[Scope, Failure], Transition]:
+def catch_finish(
+    state: State, catcher: Catcher, index: int, watch: Watch | None = None
+) -> Callable[[Scope, Failure], Transition]:
     """The way out of a failed state by one of its catchers; the state's own output fields play no part [A]."""
+    prefix = f"Catch[{index}]/"
+    watch = within(watch, prefix)
     if state.query_language == "JSONata":
         finish = value_finish(
             next=catcher.next,
             output=catcher.output,
             assign=catcher.assign,
             extra="errorOutput",
-            prefix=f"Catch[{index}]/",
+            prefix=prefix,
+            watch=watch,
         )
     else:
-        finish = path_finish(next=catcher.next, assign=catcher.assign, out="$", place=catcher.result_path)
+        finish = path_finish(next=catcher.next, assign=catcher.assign, out="$", place=catcher.result_path, watch=watch)
 
     def caught(scope: Scope, failure: Failure) -> Transition:
         step = finish(scope, Payload(failure.error_output()))

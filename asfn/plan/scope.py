@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class ExecutionFacts:
     """What is the same for every state of an execution: `Execution` and `StateMachine` of the context object.
 
-    redrive_count is None where AWS leaves it out (synchronous Express, TestState; asl.md section 6).
+    redrive_count is None where AWS leaves it out (synchronous Express, TestState; asl.md section 6); role_arn only
+    in TestState, where no role was given.
     """
 
     __slots__ = (
@@ -40,7 +41,7 @@ class ExecutionFacts:
         self,
         arn: str,
         name: str,
-        role_arn: str,
+        role_arn: str | None,
         started_at: float,
         input: Payload,
         machine_arn: str,

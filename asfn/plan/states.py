@@ -2,6 +2,7 @@
 
 `begin(scope)` is called on entry and again for each retry; `settle(scope, result)` takes the good result of the effect
 that `begin` asked for; `recover(scope, failure)` decides on Retry and Catch. All raise StateFailed, and nothing else.
+With a `Watch` the same closures tell what each of their stages gave; `inspect.py` is the one that gives one.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from asfn.language.templates import compile_template, compile_text_source
 from asfn.language.timestamps import parse_timestamp
 from asfn.plan.dataflow import (
     Source,
+    Watch,
     catch_finish,
     effective_input,
     input_path,
@@ -41,26 +43,26 @@ from asfn.plan.dataflow import (
     simple_finish,
     value_finish,
     value_source,
+    watched,
 )
 from asfn.plan.effects import CallTask, Failure, FanOut, SleepUntil, Step
+from asfn.plan.numbers import concurrency, literal_number, seconds, text_of
 from asfn.plan.policy import choose_retrier, matches, retry_delay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from asfn._json import Json
-    from asfn.language.model import Missing, State, StateMachine, WorkState
+    from asfn.language.model import ChoiceRule, Missing, State, StateMachine, WorkState
     from asfn.limits import Limits
     from asfn.plan.scope import Scope
 
     ChildInput = Callable[[Scope, FanOut, int], Payload]
-    Number = Callable[[Scope], int | None]
+    Items = Callable[[Scope], list[Json]]
 
 Begin = Callable[["Scope"], Step]
 Settle = Callable[["Scope", Payload], Step]
 Recover = Callable[["Scope", Failure], Step]
-
-MAX_SECONDS = 99_999_999
 
 
 @dataclass(eq=False, slots=True)
@@ -94,24 +96,32 @@ class CompiledMachine:
 
 def compile_machine(machine: StateMachine, limits: Limits) -> CompiledMachine:
     """Compile a checked definition. Raises nothing that the validator has not reported before."""
-    states = {name: _BUILDERS[type(state)](state, limits) for name, state in machine.states.items()}
+    states = {name: _BUILDERS[type(state)](state, limits, None) for name, state in machine.states.items()}
     return CompiledMachine(machine.start_at, states, machine.timeout_seconds)
 
 
-def _text(value: Json) -> str:
-    """A value inside a cause: JSON text, a string without its quotes [A] errors.md 3.1."""
-    return value if isinstance(value, str) else encode(value)
+def compile_watched(state: State, limits: Limits, watch: Watch, items: Items | None = None) -> CompiledState:
+    """Compile one state so that `watch` is told what each stage gives. The machines inside it are left out.
+
+    items: of a Map, where they do not come from its input but were read elsewhere.
+    """
+    if isinstance(state, MapState):
+        return _map(state, limits, watch, items)
+    compiled: CompiledState = _BUILDERS[type(state)](state, limits, watch)
+    return compiled
 
 
 # --- Pass, Succeed, Fail -------------------------------------------------------------------------------------------
 
 
-def _pass(state: PassState, limits: Limits) -> CompiledState:
+def _pass(state: PassState, limits: Limits, watch: Watch | None) -> CompiledState:
     if state.query_language == "JSONata":
-        finish = value_finish(next=state.next, output=state.output, assign=state.assign, extra=None)
+        finish = simple_finish(state, watch)
         return CompiledState(state.name, "Pass", lambda scope: finish(scope, scope.input))
-    finish = path_finish(next=state.next, assign=state.assign, out=state.output_path, place=state.result_path)
-    source = effective_input(state.input_path, state.parameters)
+    finish = path_finish(
+        next=state.next, assign=state.assign, out=state.output_path, place=state.result_path, watch=watch
+    )
+    source = effective_input(state.input_path, state.parameters, watch)
     if state.result is not MISSING:
         literal = Payload(state.result)
         if state.parameters is MISSING and source is raw_input:
@@ -125,20 +135,35 @@ def _pass(state: PassState, limits: Limits) -> CompiledState:
     return CompiledState(state.name, "Pass", lambda scope: finish(scope, source(scope)))
 
 
-def _succeed(state: SucceedState, limits: Limits) -> CompiledState:
-    finish = simple_finish(state)
-    source = input_path(state.input_path)
+def _succeed(state: SucceedState, limits: Limits, watch: Watch | None) -> CompiledState:
+    finish = simple_finish(state, watch)
+    source = input_path(state.input_path, watch)
     return CompiledState(state.name, "Succeed", lambda scope: finish(scope, source(scope)))
 
 
-def _fail(state: FailState, limits: Limits) -> CompiledState:
-    error = _fail_text(state, state.error, state.error_path, "Error")
-    cause = _fail_text(state, state.cause, state.cause_path, "Cause")
+def _fail(state: FailState, limits: Limits, watch: Watch | None) -> CompiledState:
+    error = _watched_text(_fail_text(state, state.error, state.error_path, "Error"), "Error", watch)
+    cause = _watched_text(_fail_text(state, state.cause, state.cause_path, "Cause"), "Cause", watch)
 
     def begin(scope: Scope) -> Step:
         return Failure(error(scope), cause(scope), "fail")
 
     return CompiledState(state.name, "Fail", begin)
+
+
+def _watched_text(
+    text: Callable[[Scope], str | None], field: str, watch: Watch | None
+) -> Callable[[Scope], str | None]:
+    if watch is None:
+        return text
+
+    def seen(scope: Scope) -> str | None:
+        value = text(scope)
+        if value is not None:
+            watch(field, Payload(value))
+        return value
+
+    return seen
 
 
 def _fail_text(state: FailState, literal: str | None, path: str | None, field: str) -> Callable[[Scope], str | None]:
@@ -150,7 +175,7 @@ def _fail_text(state: FailState, literal: str | None, path: str | None, field: s
             if not isinstance(value, str):  # [U] wording
                 raise StateFailed(
                     "States.Runtime",
-                    f"The {field}Path parameter does not reference a string value: {path} == {_text(value)}",
+                    f"The {field}Path parameter does not reference a string value: {path} == {text_of(value)}",
                 )
             return value
 
@@ -171,9 +196,9 @@ def _fail_text(state: FailState, literal: str | None, path: str | None, field: s
 # --- Wait ----------------------------------------------------------------------------------------------------------
 
 
-def _wait(state: WaitState, limits: Limits) -> CompiledState:
-    finish = simple_finish(state)
-    source = input_path(state.input_path)
+def _wait(state: WaitState, limits: Limits, watch: Watch | None) -> CompiledState:
+    finish = simple_finish(state, watch)
+    source = input_path(state.input_path, watch)
     until = _wait_until(state)
 
     def begin(scope: Scope) -> Step:
@@ -193,8 +218,8 @@ def _wait_until(state: WaitState) -> Callable[[Scope], float]:
         assert at is not None  # the validator refused anything else
         return lambda scope: at
     if state.seconds is not None:
-        seconds = _number(state.seconds, "Seconds", state.query_language == "JSONata", minimum=0)
-        return lambda scope: scope.now + (seconds(scope) or 0)
+        delay = literal_number(state.seconds, "Seconds", state.query_language == "JSONata", minimum=0)
+        return lambda scope: scope.now + delay(scope)
     source = input_path(state.input_path)
     if state.timestamp_path is not None:
         path = compile_path(state.timestamp_path)
@@ -212,7 +237,7 @@ def _wait_until(state: WaitState) -> Callable[[Scope], float]:
                 raise StateFailed(
                     "States.Runtime",
                     "The TimestampPath parameter does not reference a valid ISO-8601 extended offset date-time "
-                    f"format string: {path.text} == {_text(value)}",
+                    f"format string: {path.text} == {text_of(value)}",
                 )
             return at
 
@@ -228,7 +253,7 @@ def _wait_until(state: WaitState) -> Callable[[Scope], float]:
                 "States.Runtime",
                 f"The SecondsPath parameter does not reference an input value: {seconds_path.text}",
             ) from None
-        found = f"{seconds_path.text} == {_text(value)}"
+        found = f"{seconds_path.text} == {text_of(value)}"
         if isinstance(value, bool) or not isinstance(value, int):
             raise StateFailed("States.Runtime", f"The SecondsPath parameter cannot be parsed as a long value: {found}")
         if value < 0:
@@ -258,58 +283,11 @@ def _expression_timestamp(text: str) -> Callable[[Scope], float]:
     return timestamp
 
 
-def _number(value: int | str, field: str, jsonata: bool, *, minimum: int, maximum: int = MAX_SECONDS) -> Number:
-    """A field that takes a number, or in JSONata an expression that gives one."""
-    if isinstance(value, str) and jsonata and is_expression(value):
-        expression = compile_expression(value, field)
-
-        def evaluated(scope: Scope) -> int:
-            number = expression.evaluate(scope, input=scope.input.value)
-            if isinstance(number, bool) or not isinstance(number, int):
-                if isinstance(number, float) and number.is_integer():
-                    number = int(number)
-                else:
-                    raise unexpected_type(expression, number, "integer")
-            if not minimum <= number <= maximum:
-                raise StateFailed(  # [U] wording
-                    "States.QueryEvaluationError",
-                    f"The JSONata expression '{expression.source}' specified for the field '{field}' returned a value "
-                    f"out of range: {number} is not between {minimum} and {maximum}.",
-                    location=field,
-                )
-            return number
-
-        return evaluated
-    constant = int(value)
-    return lambda scope: constant
-
-
-def _path_number(text: str, field: str, source: Source, *, minimum: int) -> Number:
-    """TimeoutSecondsPath and HeartbeatSecondsPath. A path that selects nothing is recorded; the other texts are [U]."""
-    path = compile_path(text)
-
-    def number(scope: Scope) -> int:
-        value = select(path, source(scope).value, scope)
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise StateFailed(
-                "States.Runtime",
-                f"The {field} parameter cannot be parsed as a long value: {text} == {_text(value)}",
-            )
-        if value < minimum:
-            raise StateFailed(
-                "States.Runtime",
-                f"The {field} parameter references a value below {minimum}: {text} == {_text(value)}",
-            )
-        return value
-
-    return number
-
-
 # --- Choice --------------------------------------------------------------------------------------------------------
 
 
-def _choice(state: ChoiceState, limits: Limits) -> CompiledState:
-    default = simple_finish(_with_next(state)) if state.default is not None else None
+def _choice(state: ChoiceState, limits: Limits, watch: Watch | None) -> CompiledState:
+    default = simple_finish(_with_next(state), watch) if state.default is not None else None
 
     def unmatched() -> StateFailed:
         return StateFailed(
@@ -319,7 +297,7 @@ def _choice(state: ChoiceState, limits: Limits) -> CompiledState:
 
     if state.query_language == "JSONata":
         conditions = [
-            (_condition(rule.condition, f"Choices[{index}]/Condition"), rule_finish(state, rule, index))
+            (_condition(rule.condition, f"Choices[{index}]/Condition", watch), rule_finish(state, rule, index, watch))
             for index, rule in enumerate(state.choices)
         ]
 
@@ -333,9 +311,9 @@ def _choice(state: ChoiceState, limits: Limits) -> CompiledState:
 
         return CompiledState(state.name, "Choice", begin_jsonata)
 
-    source = input_path(state.input_path)
+    source = input_path(state.input_path, watch)
     rules = [
-        (compile_comparison(rule.comparison or {}), rule_finish(state, rule, index))
+        (_comparison(rule, f"Choices[{index}]", watch), rule_finish(state, rule, index, watch))
         for index, rule in enumerate(state.choices)
     ]
 
@@ -363,15 +341,38 @@ def _with_next(state: ChoiceState) -> State:
     )
 
 
-def _condition(condition: Json | Missing, field: str) -> Callable[[Scope], bool]:
+def _comparison(rule: ChoiceRule, field: str, watch: Watch | None) -> Callable[[Json, Scope], bool]:
+    compares = compile_comparison(rule.comparison or {})
+    if watch is None:
+        return compares
+
+    def seen(document: Json, scope: Scope) -> bool:
+        outcome = compares(document, scope)
+        watch(field, Payload(outcome))
+        return outcome
+
+    return seen
+
+
+def _condition(condition: Json | Missing, field: str, watch: Watch | None) -> Callable[[Scope], bool]:
     if isinstance(condition, bool):
         constant = condition
-        return lambda scope: constant
+        if watch is None:
+            return lambda scope: constant
+        literal = Payload(constant)
+
+        def told(scope: Scope) -> bool:
+            watch(field, literal)
+            return constant
+
+        return told
     assert isinstance(condition, str)
     expression = compile_expression(condition, field)
 
     def holds(scope: Scope) -> bool:
         value = expression.evaluate(scope, input=scope.input.value)
+        if watch is not None:
+            watch(field, Payload(value))
         if not isinstance(value, bool):
             raise unexpected_type(expression, value, "boolean")
         return value
@@ -382,21 +383,22 @@ def _condition(condition: Json | Missing, field: str) -> Callable[[Scope], bool]
 # --- Task, Parallel, Map -------------------------------------------------------------------------------------------
 
 
-def _work_finish(state: WorkState) -> Settle:
+def _work_finish(state: WorkState, watch: Watch | None) -> Settle:
     if state.query_language == "JSONata":
-        return value_finish(next=state.next, output=state.output, assign=state.assign, extra="result")
+        return value_finish(next=state.next, output=state.output, assign=state.assign, extra="result", watch=watch)
     return path_finish(
         next=state.next,
         assign=state.assign,
         out=state.output_path,
         place=state.result_path,
         selector=state.result_selector,
+        watch=watch,
     )
 
 
-def _recover(state: WorkState) -> Recover:
+def _recover(state: WorkState, watch: Watch | None) -> Recover:
     catchers = [
-        (catcher.error_equals, catch_finish(state, catcher, index)) for index, catcher in enumerate(state.catch)
+        (catcher.error_equals, catch_finish(state, catcher, index, watch)) for index, catcher in enumerate(state.catch)
     ]
     retriers = state.retry
 
@@ -415,20 +417,22 @@ def _recover(state: WorkState) -> Recover:
     return recover
 
 
-def _arguments(state: WorkState) -> Source:
+def _arguments(state: WorkState, watch: Watch | None) -> Source:
     if state.query_language == "JSONata":
-        return value_source(state.arguments, "Arguments")
-    return effective_input(state.input_path, state.arguments)
+        return value_source(state.arguments, "Arguments", watch=watch)
+    return effective_input(state.input_path, state.arguments, watch)
 
 
-def _task(state: TaskState, limits: Limits) -> CompiledState:
+def _task(state: TaskState, limits: Limits, watch: Watch | None) -> CompiledState:
     resource = parse_task_resource(state.resource)
-    source = _arguments(state)
+    source = _arguments(state, watch)
     jsonata = state.query_language == "JSONata"
     document = raw_input if jsonata else input_path(state.input_path)
-    timeout = _seconds(state.timeout_seconds, state.timeout_seconds_path, "TimeoutSeconds", jsonata, document)
-    heartbeat = _seconds(state.heartbeat_seconds, state.heartbeat_seconds_path, "HeartbeatSeconds", jsonata, document)
-    role = _role(state.credentials, jsonata, document)
+    timeout = seconds(state.timeout_seconds, state.timeout_seconds_path, "TimeoutSeconds", jsonata, document, watch)
+    heartbeat = seconds(
+        state.heartbeat_seconds, state.heartbeat_seconds_path, "HeartbeatSeconds", jsonata, document, watch
+    )
+    role = _role(state.credentials, jsonata, document, watch)
 
     def begin(scope: Scope) -> Step:
         payload = source(scope)
@@ -446,22 +450,16 @@ def _task(state: TaskState, limits: Limits) -> CompiledState:
         state.name,
         "Task",
         begin,
-        _work_finish(state),
-        _recover(state),
+        _work_finish(state, watch),
+        _recover(state, watch),
         resource=resource,
         counts_retries=True,
     )
 
 
-def _seconds(value: int | str | None, path: str | None, field: str, jsonata: bool, document: Source) -> Number | None:
-    if path is not None:
-        return _path_number(path, f"{field}Path", document, minimum=1)
-    if value is None:
-        return None
-    return _number(value, field, jsonata, minimum=1)
-
-
-def _role(credentials: Json | Missing, jsonata: bool, document: Source) -> Callable[[Scope], str] | None:
+def _role(
+    credentials: Json | Missing, jsonata: bool, document: Source, watch: Watch | None
+) -> Callable[[Scope], str] | None:
     if credentials is MISSING:
         return None
     if jsonata:
@@ -477,49 +475,57 @@ def _role(credentials: Json | Missing, jsonata: bool, document: Source) -> Calla
 
     def role(scope: Scope) -> str:
         value = evaluate(scope)
+        if watch is not None:
+            watch("Credentials", Payload(value))
         arn = value.get("RoleArn") if isinstance(value, dict) else None
         if not isinstance(arn, str):  # [U] wording
-            raise StateFailed("States.Runtime", f"The RoleArn of the field 'Credentials' is not a string: {_text(arn)}")
+            raise StateFailed(
+                "States.Runtime", f"The RoleArn of the field 'Credentials' is not a string: {text_of(arn)}"
+            )
         return arn
 
     return role
 
 
-def _parallel(state: ParallelState, limits: Limits) -> CompiledState:
-    source = _arguments(state)
-    branches = [compile_machine(branch, limits) for branch in state.branches]
-    count = len(branches)
+def _parallel(state: ParallelState, limits: Limits, watch: Watch | None) -> CompiledState:
+    source = _arguments(state, watch)
+    branches = [compile_machine(branch, limits) for branch in state.branches] if watch is None else []
+    count = len(state.branches)
     return CompiledState(
         state.name,
         "Parallel",
         lambda scope: FanOut(count, count, source(scope)),
-        _work_finish(state),
-        _recover(state),
+        _work_finish(state, watch),
+        _recover(state, watch),
         branches=branches,
         child_input=lambda scope, fan_out, index: fan_out.document,
         counts_retries=True,
     )
 
 
-def _map(state: MapState, limits: Limits) -> CompiledState:
+def _map(state: MapState, limits: Limits, watch: Watch | None, items: Items | None = None) -> CompiledState:
     jsonata = state.query_language == "JSONata"
     document = raw_input if jsonata else input_path(state.input_path)
-    items = _expression_items(state) if jsonata else _path_items(state, document)
-    concurrency = _concurrency(state, jsonata, document)
+    first = watched(document, "InputPath", watch)  # the watch is told once, however often the fields look there
+    if items is None:
+        items = _expression_items(state) if jsonata else _path_items(state, first)
+    wanted = concurrency(state, document, watch)
 
     def begin(scope: Scope) -> Step:
         found = items(scope)
-        wanted = concurrency(scope) if concurrency is not None else 0
-        limit = min(wanted, limits.inline_concurrency) if wanted else limits.inline_concurrency
+        if watch is not None:
+            watch("Items" if jsonata else "ItemsPath", Payload(found))
+        at_once = wanted(scope) if wanted is not None else 0
+        limit = min(at_once, limits.inline_concurrency) if at_once else limits.inline_concurrency
         return FanOut(len(found), limit, document(scope), Payload(found))
 
     return CompiledState(
         state.name,
         "Map",
         begin,
-        _work_finish(state),
-        _recover(state),
-        branches=[compile_machine(state.processor, limits)],
+        _work_finish(state, watch),
+        _recover(state, watch),
+        branches=[compile_machine(state.processor, limits)] if watch is None else [],
         child_input=_item_input(state, jsonata),
         counts_retries=True,
     )
@@ -578,39 +584,6 @@ def _expression_items(state: MapState) -> Callable[[Scope], list[Json]]:
     return from_literal
 
 
-def _concurrency(state: MapState, jsonata: bool, document: Source) -> Number | None:
-    if state.max_concurrency_path is not None:
-        path = compile_path(state.max_concurrency_path)
-
-        def from_path(scope: Scope) -> int:
-            value = select(path, document(scope).value, scope)
-            return integer_of(value, "MaxConcurrencyPath", path.text)
-
-        return from_path
-    if state.max_concurrency is None:
-        return None
-    return _number(state.max_concurrency, "MaxConcurrency", jsonata, minimum=0, maximum=2**31 - 1)
-
-
-def integer_of(value: Json, field: str, path: str) -> int:
-    """A ...Path field of a Map: an integer, or text that parses as one [A]; else AWS's error. Below 0 fails too [U]."""
-    try:
-        if isinstance(value, str):
-            number = int(value)
-        elif isinstance(value, int) and not isinstance(value, bool):
-            number = value
-        else:
-            raise ValueError
-        if number < 0:
-            raise ValueError
-    except ValueError:
-        raise StateFailed(
-            "States.Runtime",
-            f'The {field} field refers to value "{_text(value)}" which is not a valid integer: {path}',
-        ) from None
-    return number
-
-
 def _item_input(state: MapState, jsonata: bool) -> ChildInput:
     """An iteration's input: the item, or ItemSelector evaluated with `$$.Map.Item` of that item."""
     selector = state.item_selector
@@ -652,4 +625,4 @@ _BUILDERS: dict[type[State], Callable[..., CompiledState]] = {
     MapState: _map,
 }
 
-__all__ = ["CompiledMachine", "CompiledState", "compile_machine", "integer_of", "map_item"]
+__all__ = ["CompiledMachine", "CompiledState", "compile_machine", "compile_watched", "map_item"]

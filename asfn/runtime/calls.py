@@ -33,6 +33,7 @@ class Calls:
         self._clock = clock
         self._tasks: set[asyncio.Task[Any]] = set()
         self._quiet: list[asyncio.Future[None]] = []
+        self._flying = 0
         self.orphans = 0
         self.closing = False
 
@@ -42,28 +43,36 @@ class Calls:
             await asyncio.get_running_loop().create_future()
 
     async def settled(self, until: float) -> None:
-        """Return when no call is in flight, or at the moment `until`."""
-        if not self._tasks:
+        """Return when no submission is in flight and all answers are recorded, or at the moment `until`.
+
+        Orphans and the polling of jobs do not count: jobs are found again by their stored identity.
+        """
+        if not self._flying:
             return
         quiet: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._quiet.append(quiet)
         timer = self._clock.call_at(until, partial(fulfil, quiet, None))
-        await quiet
-        timer.cancel()
-        await asyncio.sleep(0)  # the executions take their answers and record them
+        try:
+            await quiet
+        finally:
+            timer.cancel()
 
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not self._tasks:
-            for quiet in self._quiet:
-                fulfil(quiet, None)
+    async def submission(
+        self, work: Coroutine[Any, Any, T], name: str, deadline_at: float | None, heartbeat: Heartbeat | None
+    ) -> T | Late:
+        """As `supervise`, for work that closing the engine waits for."""
+        self._flying += 1
+        try:
+            return await self.supervise(work, name, deadline_at, heartbeat)
+        finally:
+            # Whoever waits for quiet wakes a turn later: by then the caller, who goes on at once, has recorded the answer.
+            self._flying -= 1
+            if not self._flying:
+                for quiet in self._quiet:
+                    fulfil(quiet, None)
 
     async def supervise(
-        self,
-        work: Coroutine[Any, Any, T],
-        name: str,
-        deadline_at: float | None,
-        heartbeat: Heartbeat | None,
+        self, work: Coroutine[Any, Any, T], name: str, deadline_at: float | None, heartbeat: Heartbeat | None
     ) -> T | Late:
         """The answer of `work`, or which of the two clocks ran out first. Raises what the work raises.
 
@@ -72,7 +81,7 @@ class Calls:
         loop = asyncio.get_running_loop()
         task: asyncio.Task[T] = loop.create_task(work, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(self._tasks.discard)
         done: asyncio.Future[Late | None] = loop.create_future()
         task.add_done_callback(lambda _: fulfil(done, None))
         timer: Timer | None = None
@@ -99,7 +108,7 @@ class Calls:
         """Cancel a submitted job, best effort: nobody waits, and what it raises is logged and dropped."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(self._tasks.discard)
         task.add_done_callback(_log_failure)
 
     async def _release(self, task: asyncio.Task[Any]) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from asfn.errors import EngineClosed
 from asfn.plan.effects import Failure, FanOut, Success
 from asfn.plan.scope import Scope
 from asfn.runtime.clock import fulfil
@@ -37,6 +38,7 @@ class Run:
     """
 
     __slots__ = (
+        "_begun",
         "_deadline",
         "_ended",
         "_interpreter",
@@ -64,6 +66,7 @@ class Run:
         self._machine = machine
         self._interpreter = interpreter
         self._on_end = on_end
+        self._begun = False
         self._stopping: Final | None = None
         self._deadline: Timer | None = None
         self._ended: list[asyncio.Future[None]] = []
@@ -73,6 +76,7 @@ class Run:
     def start(self) -> None:
         """Create the task. Called once, on the engine's loop."""
         self._task = asyncio.get_running_loop().create_task(self._main(), name=self.row.name)
+        self._task.add_done_callback(self._over)  # not in the task: one cancelled before its first step never runs
 
     @property
     def interpreter(self) -> Interpreter:
@@ -87,19 +91,26 @@ class Run:
         if self.error is not None:
             raise self.error
         if self.final is None:
-            raise asyncio.CancelledError("the engine closed before the execution ended; it resumes where it stands")
+            raise EngineClosed("the engine was left before the execution ended; it goes on where it stands")
         return self.final
 
     async def stop(self, error: str | None, cause: str | None) -> None:
         """End as ABORTED, unless the end is decided already; returns when it is durable."""
-        self._end_early("ABORTED", error, cause)
+        self._end_early(Final("ABORTED", self._interpreter.clock.now(), None, error, cause))
         await self.wait()
 
     def park(self) -> asyncio.Task[None] | None:
-        """Cancel the task without writing anything; the rows in the store say where to go on."""
-        if self._task is not None:
+        """Cancel the task without writing anything; the rows in the store say where to go on.
+
+        One whose end is decided is left alone: it only waits for its last commit.
+        """
+        if self._task is not None and self.final is None and self._stopping is None:
             self._task.cancel()
         return self._task
+
+    def checkpoint(self) -> None:
+        """Hand what stands to the writer, without waiting: between two awaits events and frames agree."""
+        self._interpreter.journal.flush()
 
     def watch(self) -> asyncio.Future[None]:
         """A future that is done after the next commit."""
@@ -110,7 +121,12 @@ class Run:
     async def _main(self) -> None:
         try:
             root = self._begin()
-            await self._run(root)
+            if root.outcome is None:
+                self._arm()
+            if self._stopping is not None:  # stopped before the first step, or overdue when it was resumed
+                self.final = self._stopping
+            elif root.outcome is None:
+                await self._run(root)
             await self._finish(root)
         except asyncio.CancelledError:
             if self.final is None:
@@ -121,27 +137,36 @@ class Run:
             logger.error("%s stopped and can be resumed: %r", self.row.arn, self.error, exc_info=self.error)
             if not isinstance(error, Exception | BaseExceptionGroup):
                 raise
-        finally:
-            if self._deadline is not None:
-                self._deadline.cancel()
-            self._on_end(self)
-            for future in self._ended:
-                fulfil(future, None)
+
+    def _over(self, _: asyncio.Task[None]) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._on_end(self)
+        self._interpreter.journal.wake_watchers()
+        for future in self._ended:
+            fulfil(future, None)
 
     def _begin(self) -> Frame:
-        row, journal = self.row, self._interpreter.journal
-        at = self._interpreter.deadline_at
-        if self._machine.timeout_seconds is not None or row.type == "EXPRESS":
-            self._deadline = self._interpreter.clock.call_at(
-                at, lambda: self._end_early("TIMED_OUT", "States.Timeout", None)
-            )
+        """The root frame: a restored one as it stands, a new one after its first turn of pure states."""
+        row, interpreter = self.row, self._interpreter
         if self._root is None:
             # 1<0; the first Entered links to 0, not to it (history.md rule 1)
-            journal.record("ExecutionStarted", 0, row.started_at, payload=row.input, extra={"roleArn": row.role_arn})
-            self._root = self._interpreter.root_frame(self._machine, 0)
+            extra = {"roleArn": row.role_arn}
+            interpreter.journal.record("ExecutionStarted", 0, row.started_at, payload=row.input, extra=extra)
+            self._root = interpreter.root_frame(self._machine, 0)
+            interpreter.advance(self._root)
         return self._root
 
+    def _arm(self) -> None:
+        """Set the clock of an execution that takes longer than one turn. A deadline that passed while nobody ran ends it."""
+        clock, deadline_at = self._interpreter.clock, self._interpreter.deadline_at
+        if deadline_at <= clock.now():
+            self._time_out()
+        else:
+            self._deadline = clock.call_at(deadline_at, self._time_out)
+
     async def _run(self, root: Frame) -> None:
+        self._begun = True
         try:
             await self._interpreter.run_frame(root)
         except asyncio.CancelledError:
@@ -167,40 +192,43 @@ class Run:
             journal.record("ExecutionFailed", root.last_id, now, extra=error_details(outcome))
         await journal.finish(self.final)
 
-    def _end_early(self, status: str, error: str | None, cause: str | None) -> None:
+    def _time_out(self) -> None:
+        # stopDate is startDate plus TimeoutSeconds exactly [A]
+        self._end_early(Final("TIMED_OUT", self._interpreter.deadline_at, None, "States.Timeout"))
+
+    def _end_early(self, final: Final) -> None:
         if self.final is not None or self._stopping is not None or self._task is None or self._task.done():
             return
-        now = self._interpreter.clock.now()
-        if status == "TIMED_OUT":
-            now = self._interpreter.deadline_at  # stopDate is startDate plus TimeoutSeconds exactly [A]
-        self._stopping = Final(status, now, None, error, cause)  # type: ignore[arg-type]
-        self._task.cancel()
+        self._stopping = final
+        self._interpreter.stopping = True
+        if self._begun:
+            self._task.cancel()
 
     # --- resume ----------------------------------------------------------------------------------------------------
 
     def _restore(self, rows: Sequence[FrameRow]) -> Frame:
         """The tree of frames as the store has it."""
-        by_path = {row.path: row for row in rows}
+        below: dict[str, list[tuple[int, FrameRow]]] = {}
         root = self._interpreter.root_frame(self._machine, 0)
-        restore(root, by_path[""])
-        self._restore_children(root, by_path)
+        for row in rows:
+            if row.path:
+                fan_out_path, _, index = row.path.rpartition("/")
+                below.setdefault(fan_out_path, []).append((int(index), row))
+            else:
+                restore(root, row)
+        self._restore_children(root, below)
         return root
 
-    def _restore_children(self, frame: Frame, by_path: dict[str, FrameRow]) -> None:
-        effect = frame.effect
-        if not isinstance(effect, FanOut):
+    def _restore_children(self, frame: Frame, below: dict[str, list[tuple[int, FrameRow]]]) -> None:
+        if not isinstance(frame.effect, FanOut):
             return
-        prefix = frame.fan_out_path + "/"
         children: list[Frame] = []
-        for path, row in by_path.items():
-            index = path.removeprefix(prefix)
-            if not path.startswith(prefix) or not index.isdecimal():
-                continue
-            machine = frame.state.branches[0 if frame.state.kind == "Map" else int(index)]
+        for index, row in below.get(frame.fan_out_path, ()):
+            machine = frame.state.branches[0 if frame.state.kind == "Map" else index]
             scope = Scope(frame.scope.facts, frame.scope.input, frame.scope.rng, frame.scope)
-            child = Frame(machine, scope, frame.last_id, frame, path, int(index))
+            child = Frame(machine, scope, frame.last_id, frame, row.path, index)
             restore(child, row)
-            self._restore_children(child, by_path)
+            self._restore_children(child, below)
             children.append(child)
         adopt(frame, children)
 

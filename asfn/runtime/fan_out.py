@@ -36,11 +36,13 @@ class Children:
 
     freed_by: the event that the next MapIterationStarted links to when it takes a freed slot (rule 4).
     last_id: the event the state's end links to (rules 5, 6).   failed: the child that failed first, if one did.
+    error: what the fan-out itself met (ItemSelector, a full history); recorded when it ends, with what comes of it.
     """
 
     __slots__ = (
         "alive",
         "done",
+        "error",
         "failed",
         "failure",
         "frames",
@@ -63,9 +65,15 @@ class Children:
         self.done = 0
         self.failed: Frame | None = None
         self.failure: Failure | None = None
+        self.error: StateFailed | None = None
         self.waiting: list[Frame] = []
         self.group: TaskGroup | None = None
         self.over = anyio.Event()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether no further child is started, because something failed."""
+        return self.failure is not None or self.error is not None
 
 
 def start_fan_out(interpreter: Interpreter, frame: Frame, state: CompiledState, effect: FanOut) -> None:
@@ -82,7 +90,7 @@ async def run_fan_out(interpreter: Interpreter, frame: Frame, effect: FanOut) ->
         children = frame.children = Children(effect.count, frame.last_id)
     fan_out = _FanOut(interpreter, frame, effect, children)
     await fan_out.pump()
-    if children.alive and children.failure is None:
+    if children.alive and not children.stopped:
         await fan_out.wait()
     return fan_out.end()
 
@@ -99,11 +107,11 @@ def adopt(frame: Frame, children: list[Frame]) -> None:
             state.waiting.append(child)
             continue
         state.done += 1
-        state.last_id = max(state.last_id, child.last_id)
+        if child.done_id > state.last_id:
+            state.last_id, state.freed_by = child.done_id, child.last_id
         if isinstance(child.outcome, Failure) and (state.failed is None or child.last_id < state.failed.last_id):
             state.failed, state.failure = child, child.outcome
     state.waiting.sort(key=lambda child: child.index)
-    state.freed_by = state.last_id
     frame.children = state
 
 
@@ -123,20 +131,20 @@ class _FanOut:
     async def pump(self) -> None:
         """Start children while slots are free; those that end at once take none."""
         while self._start_some():
-            await anyio.lowlevel.checkpoint()
+            await self.interpreter.take_turns()
 
     def _start_some(self) -> bool:
         """Start children for one turn. True when there are more to start right away."""
         children = self.children
         for _ in range(_CHILDREN_PER_TURN):
-            if children.failure is not None or children.next >= self.effect.count:
+            if children.stopped or children.next >= self.effect.count:
                 return False
             if children.alive >= self.effect.concurrency:
                 return False
             try:
                 child = self._new_child(children.next)
             except StateFailed as error:  # ItemSelector, or the history is full
-                children.failure = self.interpreter.failure_of(self.frame, self.state, error)
+                children.error = error
                 return False
             children.frames[child.index] = child
             children.next += 1

@@ -30,11 +30,13 @@ class Frame:
     step: how many states it has entered.   entered: whether the state's Entered event is recorded.
     last_id: the event the next one links to.   entered_id, entered_previous: of the state's Entered event.
     effect: what it waits for.   outcome: how it ended.   children: of a fan-out in progress.
+    done_id: the event that ended it as a child, once there is one: MapIterationSucceeded, or its own last one.
     stored: whether a row of it may be in the store.   restored: from its row, and no effect performed since.
     """
 
     __slots__ = (
         "children",
+        "done_id",
         "effect",
         "entered",
         "entered_id",
@@ -76,6 +78,7 @@ class Frame:
         self.outcome: Outcome | None = None
         self.children: Children | None = None
         self.stored = False
+        self.done_id = 0
         self.restored = False
 
     @property
@@ -123,6 +126,8 @@ def frame_row(frame: Frame) -> FrameRow:
         row["effect"] = _effect_row(frame.effect, texts)
     if frame.outcome is not None:
         row["outcome"] = _outcome_row(frame.outcome, texts)
+    if frame.done_id:
+        row["done"] = frame.done_id
     frame.stored = True
     return FrameRow(frame.path, msgspec.json.encode(row).decode(), texts.payloads)
 
@@ -154,6 +159,7 @@ def restore(frame: Frame, stored: FrameRow) -> None:
         frame.effect = _read_effect(row["effect"], texts)
     if "outcome" in row:
         frame.outcome = _read_outcome(row["outcome"], texts)
+    frame.done_id = row.get("done", 0)
 
 
 def _call_row(call: CallTask, texts: _Texts) -> list[Any]:

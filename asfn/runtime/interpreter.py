@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from asfn.plan.effects import Effect, Outcome, Step
     from asfn.plan.scope import ExecutionFacts
     from asfn.plan.states import CompiledMachine, CompiledState
-    from asfn.runtime.calls import Calls
+    from asfn.runtime.calls import Calls, Late
     from asfn.runtime.clock import Clock
     from asfn.runtime.journal import Journal
     from asfn.tasks.protocol import Answer, Handler, Resolver
@@ -46,7 +46,7 @@ class Interpreter:
     """Runs the frames of one execution. Its collaborators are the engine's; it owns nothing but frames.
 
     every_transition: take a barrier after each transition (`commit="awaited"`).
-    deadline_at: when the execution as a whole must have ended.
+    deadline_at: when the execution as a whole must have ended.   stopping: set when it is ended from outside.
     """
 
     __slots__ = (
@@ -60,6 +60,7 @@ class Interpreter:
         "region",
         "resolver",
         "rng",
+        "stopping",
     )
 
     def __init__(
@@ -86,6 +87,7 @@ class Interpreter:
         self.region = region
         self.deadline_at = deadline_at
         self.every_transition = every_transition
+        self.stopping = False
 
     def root_frame(self, machine: CompiledMachine, last_id: int) -> Frame:
         """The outermost frame, before its first state. The first Entered links to 0 (rule 1)."""
@@ -100,7 +102,7 @@ class Interpreter:
             if effect is None:
                 self.advance(frame)
                 if frame.effect is None and frame.outcome is None:
-                    await self._take_turns()
+                    await self.take_turns()
                 continue
             if isinstance(effect, FanOut):
                 outcome: Outcome | Submitted = await self._fan_out(frame, effect)
@@ -117,7 +119,8 @@ class Interpreter:
         except StateFailed as error:  # the history is full
             return self.failure_of(frame, frame.state, error)
 
-    async def _take_turns(self) -> None:
+    async def take_turns(self) -> None:
+        """Let others run; first a barrier, when much has been recorded."""
         if self.every_transition or self.journal.events_waiting >= EVENTS_PER_COMMIT:
             await self.journal.barrier()
         await asyncio.sleep(0)
@@ -207,11 +210,13 @@ class Interpreter:
         scope.variables = variables
 
     def _check_size(self, payload: Payload, name: str, limit: int | None = None) -> None:
+        if limit is None:
+            limit = self.limits.payload_bytes
         try:
-            size = payload.size_bytes
+            text = payload.text
         except JsonError as error:  # [U] what a value that JSON cannot hold does on AWS
             raise StateFailed("States.Runtime", str(error)) from None
-        if size > (self.limits.payload_bytes if limit is None else limit):
+        if len(text) * 4 > limit and payload.size_bytes > limit:  # UTF-8 takes at most four bytes a character
             raise self._too_large(name)
 
     @staticmethod
@@ -296,7 +301,7 @@ class Interpreter:
 
     async def _perform(self, frame: Frame, effect: CallTask | AwaitJob | SleepUntil) -> Outcome | Submitted:
         if isinstance(effect, SleepUntil):
-            await self.clock.sleep_until(min(effect.at, self.deadline_at))
+            await self.clock.sleep_until(effect.at)
             return Success(frame.scope.input)
         call, job = (effect.call, effect.job) if isinstance(effect, AwaitJob) else (effect, None)
         if call.timeout_at is not None and call.timeout_at <= self.clock.now():
@@ -322,14 +327,18 @@ class Interpreter:
         )
         if frame.restored and isinstance(effect, CallTask) and self.resolver.on_resume(task_call) == "fail":
             return Failure("States.TaskFailed", "The call was interrupted by a crash and is not to be repeated.")
-        work = _poll(handler, task_call, job, self.clock) if isinstance(effect, AwaitJob) else handler.submit(task_call)
         name = f"{self.facts.name}:{state.name}"
+        answer: Answer | Late
         try:
-            answer = await self.calls.supervise(work, name, call.timeout_at, heartbeat)
+            if isinstance(effect, AwaitJob):
+                work = _poll(handler, task_call, job, self.clock)
+                answer = await self.calls.supervise(work, name, call.timeout_at, heartbeat)
+            else:
+                answer = await self.calls.submission(handler.submit(task_call), name, call.timeout_at, heartbeat)
         except TaskFailed as error:
             return self._task_failure(error)
         except asyncio.CancelledError:
-            if isinstance(effect, AwaitJob) and not self.calls.closing:
+            if isinstance(effect, AwaitJob) and self._given_up(frame):
                 self.calls.spawn(handler.cancel(task_call, job), f"cancel {name}")
             raise
         if isinstance(answer, str):
@@ -337,6 +346,15 @@ class Interpreter:
                 self.calls.spawn(handler.cancel(task_call, job), f"cancel {name}")
             return Failure("States.Timeout", None, answer)
         return answer if isinstance(answer, Submitted) else Success(answer.value)
+
+    def _given_up(self, frame: Frame) -> bool:
+        """Whether a cancelled frame will not go on: its execution was ended, or a sibling failed. Not so when parked."""
+        above = frame.parent
+        while not self.stopping and above is not None:
+            if above.children is not None and above.children.failure is not None:
+                return True
+            above = above.parent
+        return self.stopping
 
     def _task_failure(self, error: TaskFailed) -> Failure:
         """A handler's failure, its texts cut to AWS's lengths (asl.md section 9). States.Runtime stays terminal."""

@@ -97,6 +97,12 @@ class Journal:
         """Return when everything recorded before the call is durable."""
         await self._durable(self._submit(None))
 
+    def flush(self) -> None:
+        """Hand over what was recorded, without waiting. Whoever waits for a later barrier learns of its failure."""
+        pending = self._submit(None)
+        if pending is not None:
+            pending.add_done_callback(_see)
+
     async def finish(self, final: Final) -> None:
         """The last barrier: events and final status in one commit."""
         await self._durable(self._submit(final))
@@ -122,8 +128,7 @@ class Journal:
         self._events = []
         self._changed = {}
         self._dropped = []
-        if self._watchers or final is not None:
-            pending.add_done_callback(self._notify)
+        pending.add_done_callback(self.wake_watchers)
         self._pending = pending
         return pending
 
@@ -134,13 +139,18 @@ class Journal:
             pending.result()
         else:
             await asyncio.shield(pending)
-        if self._watchers:
-            self._notify(pending)
 
-    def _notify(self, _: object) -> None:
+    def wake_watchers(self, _: object = None) -> None:
+        """Tell those who watch to look again: something was committed, or nothing will be any more."""
         watchers, self._watchers = self._watchers, []
         for future in watchers:
             fulfil(future, None)
+
+
+def _see(pending: asyncio.Future[ExecutionRow | None]) -> None:
+    """Take note of an error, so that asyncio does not report it as lost."""
+    if not pending.cancelled():
+        pending.exception()
 
 
 class SilentJournal(Journal):
@@ -164,6 +174,8 @@ class SilentJournal(Journal):
     def touch(self, frame: Frame) -> None: ...
 
     async def barrier(self) -> None: ...
+
+    def flush(self) -> None: ...
 
     async def finish(self, final: Final) -> None: ...
 

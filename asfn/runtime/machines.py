@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import uuid
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from asfn._json import encode
-from asfn.arn import Arns, check_name
+from asfn.arn import Arns, check_name, new_uuid
 from asfn.errors import DefinitionError, StateMachineAlreadyExists, StateMachineDoesNotExist, StoreError
 from asfn.language.diagnostics import Diagnostic
 from asfn.language.model import MapState, ParallelState
@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from asfn.store.protocol import Store
     from asfn.store.records import MachineType
 
-Definition = str | bytes | dict[str, "object"] | os.PathLike[str]
+Definition = str | bytes | Mapping[str, Any] | os.PathLike[str]  # Any: JSON values, checked when read
 _PLANS_KEPT: Final = 256
+# How long a start may go by a registration read before; AWS promises no more than "within seconds" (api.md section 5).
+_ROW_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ class Machines:
         self._limits = limits
         self._clock = clock
         self._plans: OrderedDict[str, Plan] = OrderedDict()
+        self._recent: dict[str, tuple[StateMachineRow, float]] = {}
 
     def arn_of(self, name_or_arn: str) -> str:
         """The ARN of a machine named by either."""
@@ -135,13 +138,15 @@ class Machines:
             row.digest = digest
             row.role_arn = role_arn or row.role_arn
             row.updated_at = self._clock.now()
-            row.revision_id = str(uuid.uuid4())
+            row.revision_id = new_uuid()
             await self._store.put_definition(digest, text)
             await self._store.put_state_machine(row)
+            self._recent.pop(row.arn, None)
         return self._info(row, text)
 
     async def delete(self, name_or_arn: str) -> None:
         """Forget a machine; one that is gone already is no error. Its executions stay and finish."""
+        self._recent.pop(self.arn_of(name_or_arn), None)
         await self._store.delete_state_machine(self.arn_of(name_or_arn))
 
     async def describe(self, name_or_arn: str) -> StateMachineInfo:
@@ -157,6 +162,19 @@ class Machines:
         row = await self._store.state_machine(arn)
         if row is None:
             raise StateMachineDoesNotExist(f"State Machine Does Not Exist: '{arn}'")
+        return row
+
+    async def recent_row(self, name_or_arn: str) -> StateMachineRow:
+        """The registration as it stood within the last second; not to be changed. Raises StateMachineDoesNotExist."""
+        arn = self.arn_of(name_or_arn)
+        now = self._clock.now()
+        known = self._recent.get(arn)
+        if known is not None and 0 <= now - known[1] < _ROW_SECONDS:
+            return known[0]
+        row = await self.row(arn)
+        if len(self._recent) > _PLANS_KEPT:
+            self._recent.clear()
+        self._recent[arn] = (row, now)
         return row
 
     async def plan(self, digest: str, type: MachineType = "STANDARD") -> Plan:

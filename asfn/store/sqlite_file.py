@@ -8,6 +8,7 @@ mean: see sqlite.py.
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
@@ -19,7 +20,6 @@ from asfn.store.queries import load, statements
 from asfn.store.shield import to_the_end
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
@@ -27,12 +27,13 @@ T = TypeVar("T")
 Row: TypeAlias = tuple[Any, ...]  # SQLite types its cells, not its rows
 
 APPLICATION_ID: Final = int.from_bytes(b"asfn", "big")
-MIGRATIONS: Final = ("schema.sql",)
-"""Scripts in `sql/`; the file's version (PRAGMA user_version) is how many of them it has seen."""
+MIGRATIONS: Final = tuple(load(name) for name in ("schema.sql",))
+"""Scripts that bring a file from one version to the next; PRAGMA user_version is how many of them it has seen."""
 
 BUSY_SECONDS: Final = 10.0
 OLDEST_SQLITE: Final = (3, 37)  # STRICT tables; RETURNING needs 3.35
 _WAL_ATTEMPTS: Final = 20
+_SMALLEST_DATABASE_BYTES: Final = 512
 
 _NO_PARAMETERS: Final[dict[str, Any]] = {}
 
@@ -61,6 +62,17 @@ def refusal(path: str, error: Exception) -> StoreError:
     return StoreError(f"{(sentence or '{path} refused an operation').format(path=path)} (SQLite says: {error})")
 
 
+def is_too_short(path: str) -> bool:
+    """Whether a file is there that is shorter than any database: SQLite takes one of a single byte for an empty
+    database, and would write over it. The size is asked for without opening the file: closing it again would drop
+    the locks that SQLite holds on it in this process.
+    """
+    try:
+        return 0 < os.stat(path).st_size < _SMALLEST_DATABASE_BYTES
+    except OSError:  # missing or forbidden: SQLite says which
+        return False
+
+
 class Transaction:
     """The statements of one open transaction. Each call is one hop to SQLite's thread."""
 
@@ -83,7 +95,7 @@ class SqliteFile:
     """Connections to one file. All methods raise StoreError for whatever SQLite refuses.
 
     off_loop: makes the context entered while SQLite works, so that a loop with virtual time knows to wait
-    for it. migrations: names of the scripts to bring a file to the current version; given by tests.
+    for it. migrations: scripts that bring a file to the current version; others are given by tests.
     """
 
     def __init__(
@@ -177,6 +189,10 @@ class SqliteFile:
             )
         if self.path in {"", ":memory:"}:
             raise StoreError("SQLite's own memory databases are not shared by connections: use memory:// instead")
+        if is_too_short(self.path):
+            raise StoreError(_SENTENCES[sqlite3.SQLITE_NOTADB].format(path=self.path))
+        # A connection that fails leaves aiosqlite's thread calling a loop that may be closed by then; so try first.
+        sqlite3.connect(self.path).close()
         self._writer = writer = await self._connect()
         await self._check(writer)
         await self._use_wal(writer)
@@ -248,7 +264,7 @@ class SqliteFile:
         await connection.execute_fetchall("BEGIN IMMEDIATE")
         try:
             for script in self._migrations[await self._check(connection) :]:
-                for statement in statements(load(script)):
+                for statement in statements(script):
                     await connection.execute_fetchall(statement)
             await connection.execute_fetchall(f"PRAGMA application_id = {APPLICATION_ID}")
             await connection.execute_fetchall(f"PRAGMA user_version = {len(self._migrations)}")

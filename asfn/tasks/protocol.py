@@ -53,7 +53,10 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """The work goes on elsewhere. answer: what TaskSubmitted shows.   job: JSON enough to poll and cancel it after a restart."""
+    """The work goes on elsewhere.
+
+    answer: what TaskSubmitted shows.   job: JSON enough to poll and cancel the work after a restart.
+    """
 
     answer: Payload
     job: Json
@@ -66,10 +69,13 @@ class Handler(Protocol):
     """Does the work of the Tasks of some resources. One object serves all calls, at once."""
 
     async def submit(self, call: TaskCall) -> Answer:
-        """Start the work, or do it whole. Raises TaskFailed. Cancelled when the deadline passes or the execution stops."""
+        """Start the work, or do it whole. Raises TaskFailed.
+
+        Cancelled when the deadline passes or the execution stops.
+        """
 
     async def poll(self, call: TaskCall, job: Json) -> Done | None:
-        """The end of a submitted job, or None while it runs; may wait inside. Raises TaskFailed. Never called without a job."""
+        """The end of a submitted job, or None while it runs; may wait inside. Raises TaskFailed."""
 
     async def cancel(self, call: TaskCall, job: Json) -> None:
         """Stop a submitted job, best effort; what it raises is logged and dropped."""

@@ -1,4 +1,4 @@
-"""`python -m tests.conformance [DIR ...] [--topic T] [--kind K] [--json OUT]`: run recorded cases and report.
+"""`python -m tests.conformance [DIR ...] [--topic T] [--kind K] [--id I] [--seed N] [--json OUT]`: run cases, report.
 
 Exit status 1 when a case that is judged fails, 2 when there is nothing to run.
 """
@@ -22,6 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--topic", action="append", default=[], help="only cases of this topic (repeatable)")
     parser.add_argument("--kind", action="append", default=[], help="only cases of this kind (repeatable)")
     parser.add_argument("--id", action="append", default=[], help="only cases whose id contains this text")
+    parser.add_argument("--seed", type=int, help="shuffle the order in which ready tasks run")
     parser.add_argument("--json", metavar="OUT", type=Path, help="write the report to this file as JSON")
     options = parser.parse_args(arguments)
     try:
@@ -30,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     verdicts = [
-        judge(case)
+        judge(case, options.seed)
         for case in cases
         if (not options.topic or case.topic in options.topic)
         and (not options.kind or case.kind in options.kind)

@@ -52,12 +52,15 @@ class Verdict:
     why: str = ""
 
 
-class TookTooLong(Exception):
-    """A case used up its real seconds."""
+class TookTooLong(KeyboardInterrupt):
+    """A case used up its real seconds. A KeyboardInterrupt, because asyncio lets nothing else out of a callback."""
 
 
-def judge(case: Case) -> Verdict:
-    """Run one case and compare. Never raises for what the engine does wrong."""
+def judge(case: Case, seed: int | None = None) -> Verdict:
+    """Run one case and compare. Never raises for what the engine does wrong.
+
+    seed: shuffles the order in which ready tasks run, see VirtualTimeLoop.
+    """
     reason = why_skipped(case)
     if reason is None and case.kind in ("execution", "express_sync") and "tasks" not in case.data:
         reason = why_not_played(case)
@@ -66,8 +69,8 @@ def judge(case: Case) -> Verdict:
     if reason is not None:
         return Verdict(case, "skipped", reason)
     try:
-        with _at_most(REAL_SECONDS_PER_CASE):
-            why = _validation(case) if case.kind == "validation" else _execution(case)
+        with at_most(REAL_SECONDS_PER_CASE):
+            why = _validation(case) if case.kind == "validation" else _execution(case, seed)
     except Deadlock as error:
         why = f"the execution never ends: {shown(str(error).splitlines()[0])}"
     except TookTooLong:
@@ -78,7 +81,7 @@ def judge(case: Case) -> Verdict:
 
 
 @contextmanager
-def _at_most(seconds: float) -> Iterator[None]:
+def at_most(seconds: float) -> Iterator[None]:
     """Raises TookTooLong inside; without effect outside the main thread, and where there is no such signal."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
         yield
@@ -99,7 +102,7 @@ def _at_most(seconds: float) -> Iterator[None]:
 # --- execution, express_sync ---------------------------------------------------------------------------------------
 
 
-def _execution(case: Case) -> str:
+def _execution(case: Case, seed: int | None) -> str:
     """The first difference as text; empty when the execution went as recorded."""
     placeholders = Placeholders.of(case.data)
     expected = placeholders.bind(case.expected)
@@ -123,7 +126,7 @@ def _execution(case: Case) -> str:
             return await _compared(engine, clock, case, expected, Matcher(placeholders))
 
     try:
-        why = run(main)
+        why = run(main, seed=seed)
     except Deadlock as error:
         why = f"the execution never ends: {shown(str(error).splitlines()[0])}"
     complaints = tasks.complaints if isinstance(tasks, ScriptedTasks) else []

@@ -7,7 +7,7 @@ because data that no field touches keeps its text.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from asfn._json import Payload
 from asfn.testing import ScriptedTasks, answers, fails, never_answers, submits
@@ -23,12 +23,25 @@ if TYPE_CHECKING:
     from tests.conformance.normalise import Placeholders
 
 
-class Texts:
-    """The JSON texts that stand in a recording, by their value. Any: recorded JSON of every shape."""
+_RESULTS: Final = (
+    "taskSucceededEventDetails",
+    "taskSubmittedEventDetails",
+    "lambdaFunctionSucceededEventDetails",
+    "activitySucceededEventDetails",
+)
 
-    def __init__(self, recorded: Any) -> None:
+
+class Texts:
+    """The JSON texts that stand in a recording, by their value: those of task results first, then all others.
+
+    Any: recorded JSON of every shape.
+    """
+
+    def __init__(self, expected: dict[str, Any]) -> None:
         self._by_value: dict[str, str] = {}
-        self._collect(recorded)
+        for event in expected.get("history") or ():
+            self._collect([details for member, details in event.items() if member in _RESULTS])
+        self._collect(expected)
 
     def of(self, value: Any) -> str | None:
         """The text in which the recording shows this value; None when it shows none."""

@@ -118,10 +118,10 @@ def test_a_changed_event_in_a_branch_is_found(index: int, change: dict[str, Any]
 
 def test_events_that_fit_several_find_the_pairing_that_fits_all() -> None:
     start = event(1, 0, "ExecutionStarted")
-    expected = [start, event(2, 1, "E", id="<uuid:1>"), event(3, 1, "E", id="b")]
-    actual = [start, event(2, 1, "E", id="b"), event(3, 1, "E", id="a")]
+    expected = [start, event(2, 1, "E", key="<uuid:1>"), event(3, 1, "E", key="b")]
+    actual = [start, event(2, 1, "E", key="b"), event(3, 1, "E", key="a")]
     assert why(expected, actual, "multiset") == ""
-    assert why(expected, [*actual[:2], event(3, 1, "F", id="a")], "multiset") != ""
+    assert why(expected, [*actual[:2], event(3, 1, "F", key="a")], "multiset") != ""
 
 
 def test_lost_ids_and_lost_events_are_compared_as_a_multiset() -> None:

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from asfn.testing import ScriptedTasks
+from asfn.testing import ScriptedTasks, run
 from tests.conformance.__main__ import main
 from tests.conformance.cases import Case, load, states_in
 from tests.conformance.lambdas import why_not_played
 from tests.conformance.normalise import Placeholders
-from tests.conformance.run import judge
-from tests.conformance.script import scripted_tasks
+from tests.conformance.run import TookTooLong, at_most, judge
+from tests.conformance.script import Texts, scripted_tasks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -189,6 +190,38 @@ def test_results_are_scripted_with_the_text_the_history_shows() -> None:
     assert isinstance(tasks, ScriptedTasks)
     outcome = tasks.scripts["T"][0].outcome
     assert getattr(outcome, "text", None) == "[1,  2]"
+
+
+def test_the_text_of_a_result_goes_before_other_texts_of_the_same_value() -> None:
+    entered = {"stateEnteredEventDetails": {"input": "[1,2]"}}
+    succeeded = {"lambdaFunctionSucceededEventDetails": {"output": "[1, 2]"}}
+    texts = Texts({"history": [entered, succeeded]})
+    assert texts.of([1, 2]) == "[1, 2]"
+    assert texts.of([1, 2.0]) is None
+
+
+@pytest.mark.real_time
+def test_a_case_that_does_not_end_is_left_after_its_real_seconds() -> None:
+    async def spin() -> None:
+        loop = asyncio.get_running_loop()
+
+        def again() -> None:
+            loop.call_soon(again)
+
+        again()
+        await loop.create_future()
+
+    def spin_for_a_while() -> None:
+        with at_most(0.05):
+            run(spin())
+
+    with pytest.raises(TookTooLong):
+        spin_for_a_while()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_seed_changes_no_verdict(seed: int) -> None:
+    assert judge(a_case(), seed).status == "passed"
 
 
 def test_a_validation_case_compares_every_word() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asfn._json import Json, decode
@@ -78,12 +78,14 @@ def test_equality_tells_booleans_from_numbers_but_not_1_from_1_0() -> None:
     assert not same([], {})
 
 
+@settings(deadline=None)
 @given(documents, documents)
 def test_identity_is_equal_exactly_when_values_are_the_same(left: Json, right: Json) -> None:
     assert (identity(left) == identity(right)) is same(left, right)
     assert identity(left) == identity(decode(json_text(left)))
 
 
+@settings(deadline=None)
 @given(documents)
 def test_json_text_reads_back_as_the_same_value(value: Json) -> None:
     assert same(decode(json_text(value)), value)

@@ -345,7 +345,7 @@ States:
 
 
 def test_load_raises_every_finding_when_one_of_them_is_an_error() -> None:
-    states = {"A": {"Type": "Pass", "Result": "$.x", "End": True, "Foo": 1}}
+    states: Any = {"A": {"Type": "Pass", "Result": "$.x", "End": True, "Foo": 1}}
     with pytest.raises(DefinitionError) as caught:
         load({"StartAt": "A", "States": states})
     assert [item.severity for item in caught.value.diagnostics] == ["WARNING", "ERROR"]
@@ -355,7 +355,7 @@ def test_load_raises_every_finding_when_one_of_them_is_an_error() -> None:
 def test_load_knows_the_type_of_machine() -> None:
     resource = "arn:aws:states:::sqs:sendMessage.waitForTaskToken"
     parameters = {"QueueUrl": "q", "MessageBody.$": "$$.Task.Token"}
-    task = {"Type": "Task", "Resource": resource, "Parameters": parameters, "End": True}
+    task: Any = {"Type": "Task", "Resource": resource, "Parameters": parameters, "End": True}
     definition: Any = {"StartAt": "A", "States": {"A": task}}
     assert load(definition).start_at == "A"
     with pytest.raises(DefinitionError):
@@ -373,14 +373,14 @@ def test_defaults_of_the_model_are_those_of_the_language() -> None:
 
 
 def test_null_paths_and_results_are_kept_apart_from_missing_ones() -> None:
-    fields = {"InputPath": None, "ResultPath": None, "OutputPath": None, "Result": None}
+    fields: Any = {"InputPath": None, "ResultPath": None, "OutputPath": None, "Result": None}
     state = build({"StartAt": "A", "States": {"A": {"Type": "Pass", "End": True, **fields}}}).states["A"]
     assert isinstance(state, PassState)
     assert (state.input_path, state.result_path, state.output_path, state.result) == (None, None, None, None)
 
 
 def test_retriers_and_catchers_become_their_classes() -> None:
-    task = {
+    task: Any = {
         "Type": "Task",
         "Resource": LAMBDA,
         "Next": "B",
@@ -394,8 +394,8 @@ def test_retriers_and_catchers_become_their_classes() -> None:
 
 
 def test_nested_machines_take_the_language_of_the_outermost() -> None:
-    inner = {"StartAt": "X", "States": {"X": {"Type": "Pass", "End": True}}}
-    parallel = {"Type": "Parallel", "QueryLanguage": "JSONata", "Branches": [inner], "End": True}
+    inner: Any = {"StartAt": "X", "States": {"X": {"Type": "Pass", "End": True}}}
+    parallel: Any = {"Type": "Parallel", "QueryLanguage": "JSONata", "Branches": [inner], "End": True}
     state = build({"StartAt": "A", "States": {"A": parallel}}).states["A"]
     assert isinstance(state, ParallelState)
     assert state.query_language == "JSONata"
@@ -404,13 +404,13 @@ def test_nested_machines_take_the_language_of_the_outermost() -> None:
 
 
 def test_a_distributed_map_keeps_its_own_fields_as_they_were_written() -> None:
-    inner = {
+    inner: Any = {
         "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "EXPRESS"},
         "StartAt": "X",
         "States": {"X": {"Type": "Pass", "End": True}},
     }
-    reader = {"Resource": "arn:aws:states:::s3:getObject", "Parameters": {"Bucket": "b"}}
-    fields = {"ItemReader": reader, "Label": "L", "Parameters": {"a": 1}, "MaxConcurrency": 3.0}
+    reader: Any = {"Resource": "arn:aws:states:::s3:getObject", "Parameters": {"Bucket": "b"}}
+    fields: Any = {"ItemReader": reader, "Label": "L", "Parameters": {"a": 1}, "MaxConcurrency": 3.0}
     machine = build({"StartAt": "A", "States": {"A": {"Type": "Map", "Iterator": inner, "End": True, **fields}}})
     state = machine.states["A"]
     assert isinstance(state, MapState)
@@ -420,8 +420,8 @@ def test_a_distributed_map_keeps_its_own_fields_as_they_were_written() -> None:
 
 
 def test_choice_rules_are_split_into_comparison_and_target() -> None:
-    rules = [{"Variable": "$.x", "IsNull": True, "Next": "B", "Assign": {"v": 1}, "Comment": "c"}]
-    choice = {"Type": "Choice", "Choices": rules, "Default": "B"}
+    rules: Any = [{"Variable": "$.x", "IsNull": True, "Next": "B", "Assign": {"v": 1}, "Comment": "c"}]
+    choice: Any = {"Type": "Choice", "Choices": rules, "Default": "B"}
     state = build({"StartAt": "A", "States": {"A": choice, "B": {"Type": "Succeed"}}}).states["A"]
     assert isinstance(state, ChoiceState)
     assert state.choices[0].comparison == {"Variable": "$.x", "IsNull": True}
@@ -429,7 +429,7 @@ def test_choice_rules_are_split_into_comparison_and_target() -> None:
 
 
 def test_a_jsonata_wait_keeps_its_expression() -> None:
-    wait = {"Type": "Wait", "Seconds": "{% 1 + 1 %}", "End": True}
+    wait: Any = {"Type": "Wait", "Seconds": "{% 1 + 1 %}", "End": True}
     state = build({"QueryLanguage": "JSONata", "StartAt": "A", "States": {"A": wait}}).states["A"]
     assert isinstance(state, WaitState)
     assert state.seconds == "{% 1 + 1 %}"

@@ -76,7 +76,7 @@ def test_only_reference_paths_into_the_document_are_result_paths(text: str) -> N
 _names = st.sampled_from(["a", "b", "c"])
 
 
-@settings(max_examples=300)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(_names, max_size=4), st.dictionaries(_names, documents, max_size=3), documents)
 def test_what_was_placed_is_found_there_and_the_rest_is_shared(names: list[str], document: Json, value: Json) -> None:
     path = "$" + "".join(f".{name}" for name in names)

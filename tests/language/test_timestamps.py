@@ -3,7 +3,7 @@ from __future__ import annotations
 import datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asfn.language.timestamps import format_timestamp, is_timestamp, parse_nanoseconds, parse_timestamp
@@ -84,11 +84,13 @@ def test_a_time_outside_the_calendar_cannot_be_printed() -> None:
         format_timestamp(1e15)
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=-62_135_596_800_000, max_value=253_402_300_799_999))
 def test_what_is_printed_reads_as_the_same_millisecond(milliseconds: int) -> None:
     assert parse_nanoseconds(format_timestamp(milliseconds / 1000)) == milliseconds * 1_000_000
 
 
+@settings(deadline=None)
 @given(st.datetimes(timezones=st.just(datetime.UTC)))
 def test_reading_agrees_with_the_standard_library(moment: datetime.datetime) -> None:
     text = moment.isoformat().replace("+00:00", "Z")
@@ -96,6 +98,7 @@ def test_reading_agrees_with_the_standard_library(moment: datetime.datetime) -> 
     assert parse_nanoseconds(text) == difference // datetime.timedelta(microseconds=1) * 1000
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_any_text_is_read_or_refused_without_an_error(text: str) -> None:
     assert parse_nanoseconds(text) is None or text.isascii()

@@ -110,7 +110,6 @@ class Life:
     settled: set[str]
 
 
-
 def live(
     workflow: Workflow,
     store: Store,

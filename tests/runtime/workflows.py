@@ -157,7 +157,9 @@ VARIABLES = Workflow(
                     (
                         "Both",
                         parallel(
-                            machine(("Deep", task("deep", Parameters={"a.$": "$answer", "o.$": "$outer", "i.$": "$inner"}))),
+                            machine(
+                                ("Deep", task("deep", Parameters={"a.$": "$answer", "o.$": "$outer", "i.$": "$inner"}))
+                            ),
                             machine(("Pure", {"Type": "Pass", "Parameters": {"k.$": "$kept"}, "End": True})),
                         ),
                     ),
@@ -206,7 +208,9 @@ UNCAUGHT = Workflow(
         ),
     ),
     [1, 2],
-    lambda state, payload, attempt: Reply(error="Ruin") if state == "Bad" and payload["p"] == 2 else Reply({"p": payload}),
+    lambda state, payload, attempt: (
+        Reply(error="Ruin") if state == "Bad" and payload["p"] == 2 else Reply({"p": payload})
+    ),
 )
 
 PURE_LOOP = Workflow(
@@ -248,8 +252,16 @@ LARGE_PAYLOADS = Workflow(
     "payloads above a kilobyte, shared by events and frames",
     machine(
         ("Give", task("give", "Items")),
-        ("Items", each(machine(("Work", task("work", "Rest")), ("Rest", {"Type": "Wait", "Seconds": 1, "End": True})), 2,
-                       ItemsPath="$.list", ItemSelector={"big.$": "$.text", "item.$": "$$.Map.Item.Value"}, next="Keep")),
+        (
+            "Items",
+            each(
+                machine(("Work", task("work", "Rest")), ("Rest", {"Type": "Wait", "Seconds": 1, "End": True})),
+                2,
+                ItemsPath="$.list",
+                ItemSelector={"big.$": "$.text", "item.$": "$$.Map.Item.Value"},
+                next="Keep",
+            ),
+        ),
         ("Keep", {"Type": "Pass", "Assign": {"all.$": "$"}, "Next": "Last"}),
         ("Last", task("last", Parameters={"all.$": "$all"}, ResultSelector={"key.$": "$.key"})),
     ),
@@ -269,8 +281,17 @@ JOBS = Workflow(
             "Many",
             each(
                 machine(
-                    ("Job", {"Type": "Task", "Resource": JOB, "TimeoutSeconds": 80_000, "Parameters": {"n.$": "$"},
-                             "Retry": RETRY, "Next": "Note"}),
+                    (
+                        "Job",
+                        {
+                            "Type": "Task",
+                            "Resource": JOB,
+                            "TimeoutSeconds": 80_000,
+                            "Parameters": {"n.$": "$"},
+                            "Retry": RETRY,
+                            "Next": "Note",
+                        },
+                    ),
                     ("Note", task("note")),
                 ),
                 2,

@@ -25,7 +25,7 @@ from tests.store.samples import (
 )
 
 if TYPE_CHECKING:
-    from asfn.store.records import EngineRow, ExecutionRow
+    from asfn.store.records import Commit, EngineRow, ExecutionRow
 
 
 async def paths(store: Store, key: int) -> set[str]:
@@ -69,9 +69,7 @@ async def test_an_unknown_execution_is_none(store: Store) -> None:
 async def test_a_taken_arn_answers_with_the_row_that_holds_it(store: Store, engine: EngineRow) -> None:
     await store.apply(engine, [start(1, engine, name="a")])
 
-    answers = await store.apply(
-        engine, [start(2, engine, name="a", input=Payload(5)), start(3, engine, name="b")]
-    )
+    answers = await store.apply(engine, [start(2, engine, name="a", input=Payload(5)), start(3, engine, name="b")])
 
     assert answers == [row(1, engine, name="a"), None]
     assert await store.execution(execution_arn("a")) == row(1, engine, name="a")
@@ -124,9 +122,7 @@ async def test_a_key_that_another_arn_holds_is_refused_and_nothing_of_the_group_
     assert await store.execution(execution_arn("c")) is None
 
 
-async def test_changing_a_row_after_the_start_does_not_change_the_stored_one(
-    store: Store, engine: EngineRow
-) -> None:
+async def test_changing_a_row_after_the_start_does_not_change_the_stored_one(store: Store, engine: EngineRow) -> None:
     commit = start(1, engine)
     await store.apply(engine, [commit])
 
@@ -161,7 +157,16 @@ async def test_the_last_frame_of_a_path_in_a_group_stays(store: Store, engine: E
     assert [item.body for item in await store.frames(1)] == ['{"body":2}']
 
 
-TREE = ("", "/2.0:M:0", "/2.0:M:0/1.0:P:1", "/2.0:M:0/1.0:P:1/7.0:Q:0", "/2.0:M:01", "/2.0:M:0-x", "/2.0:M:0.", "/2.0:M:1")
+TREE = (
+    "",
+    "/2.0:M:0",
+    "/2.0:M:0/1.0:P:1",
+    "/2.0:M:0/1.0:P:1/7.0:Q:0",
+    "/2.0:M:01",
+    "/2.0:M:0-x",
+    "/2.0:M:0.",
+    "/2.0:M:1",
+)
 
 
 @pytest.mark.parametrize("grouped", [False, True])
@@ -179,7 +184,11 @@ TREE = ("", "/2.0:M:0", "/2.0:M:0/1.0:P:1", "/2.0:M:0/1.0:P:1/7.0:Q:0", "/2.0:M:
 async def test_a_dropped_path_goes_with_everything_below_it_and_nothing_beside_it(
     store: Store, engine: EngineRow, dropped: list[str], kept: set[str], grouped: bool
 ) -> None:
-    commits = [start(1, engine), Progress(1, None, [frame(path) for path in TREE]), Progress(1, dropped=dropped)]
+    commits: list[Commit] = [
+        start(1, engine),
+        Progress(1, None, [frame(path) for path in TREE]),
+        Progress(1, dropped=dropped),
+    ]
     if grouped:
         await store.apply(engine, commits)
     else:
@@ -206,9 +215,7 @@ async def test_a_commit_drops_before_it_writes_frames(store: Store, engine: Engi
     assert [(item.path, item.body) for item in await store.frames(1)] == [("/a:0", '{"body":9}')]
 
 
-async def test_frames_dropped_and_written_again_in_one_group_come_out_in_order(
-    store: Store, engine: EngineRow
-) -> None:
+async def test_frames_dropped_and_written_again_in_one_group_come_out_in_order(store: Store, engine: EngineRow) -> None:
     await store.apply(engine, [start(1, engine), Progress(1, None, [frame("/a:0"), frame("/b:0")])])
 
     await store.apply(
@@ -254,9 +261,7 @@ async def test_an_empty_group_answers_nothing(store: Store, engine: EngineRow) -
 # History
 
 
-async def test_segments_come_in_order_with_bodies_and_texts_to_the_letter(
-    store: Store, engine: EngineRow
-) -> None:
+async def test_segments_come_in_order_with_bodies_and_texts_to_the_letter(store: Store, engine: EngineRow) -> None:
     odd = '{ "a" : [1,  0.0, 1e2, 123456789012345678901234567890], "ü": "\\u00e9" }'
     await store.apply(engine, [start(1, engine), Progress(1, segment(1, 3, odd, '"Hello"'))])
     await store.apply(engine, [Progress(1, segment(4, 4, "false")), Progress(1, segment(5, 9))])
@@ -318,11 +323,9 @@ async def test_a_hole_between_two_segments_of_one_group_is_refused(store: Store,
         await store.apply(engine, [start(1, engine), progress(1, 1, 2), progress(1, 4, 4)])
 
 
-async def test_a_large_payload_comes_back_to_the_letter_wherever_it_stood(
-    store: Store, engine: EngineRow
-) -> None:
+async def test_a_large_payload_comes_back_to_the_letter_wherever_it_stood(store: Store, engine: EngineRow) -> None:
     large = Payload.parse(LARGE_TEXT)
-    commits = [
+    commits: list[Commit] = [
         start(1, engine, input=large),
         Progress(1, Segment(1, 2, "[]", [large, Payload(1), large]), [FrameRow("", "{}", [large])]),
     ]
@@ -367,9 +370,7 @@ async def test_a_final_status_is_written_once(store: Store, engine: EngineRow) -
 async def test_what_follows_a_final_status_in_its_group_writes_nothing(store: Store, engine: EngineRow) -> None:
     await store.apply(engine, [start(1, engine)])
 
-    await store.apply(
-        engine, [progress(1, 1, 1, final=final("ABORTED", None)), progress(1, 2, 2, final=final())]
-    )
+    await store.apply(engine, [progress(1, 1, 1, final=final("ABORTED", None)), progress(1, 2, 2, final=final())])
 
     assert (await read(store, 1)).status == "ABORTED"
     assert len(await store.segments(1)) == 1

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -28,7 +29,10 @@ def connection() -> Iterator[sqlite3.Connection]:
 
 def plan(connection: sqlite3.Connection, sql: str) -> list[str]:
     """What SQLite means to do for a statement, whatever its parameters."""
-    return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}")]
+    names = re.findall(r"(?<!\w):(\w+)", sql)
+    numbers = [int(number) for number in re.findall(r"\?(\d+)", sql)]
+    nothing: Any = dict.fromkeys(names) if names else [None] * max(numbers, default=sql.count("?"))
+    return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", nothing)]
 
 
 def test_names_lead_to_statements_without_comments() -> None:

@@ -20,6 +20,8 @@ from tests.store.samples import LARGE_TEXT, execution_arn, final, frame, machine
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from asfn.store.records import Commit
+
 
 def query(path: Path, sql: str) -> list[tuple[Any, ...]]:
     """Ask the file with a connection of its own."""
@@ -27,14 +29,24 @@ def query(path: Path, sql: str) -> list[tuple[Any, ...]]:
         return connection.execute(sql).fetchall()
 
 
+def content(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
 async def refused(path: Path) -> str:
     """The text with which a store refuses to open the file, which must be unchanged afterwards."""
-    before = path.read_bytes()
+    before = content(path)
     store = SqliteStore(path)
-    with pytest.raises(StoreError) as caught:
-        await store.open()
-    await store.close()
-    assert path.read_bytes() == before
+    try:
+        with pytest.raises(StoreError) as caught:
+            await store.open()
+    finally:
+        await store.close()
+    assert content(path) == before
     assert str(path) in str(caught.value)
     return str(caught.value)
 
@@ -123,9 +135,9 @@ async def test_many_stores_may_open_a_new_file_at_once(path: Path) -> None:
 # Refusing
 
 
-@pytest.mark.parametrize("content", [b"no database\n" * 500, b"x", b"SQLite format 3\0 not really"])
-async def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
+@pytest.mark.parametrize("garbage", [b"no database\n" * 500, b"x", b"SQLite format 3\0 not really"])
+async def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(path: Path, garbage: bytes) -> None:
+    write(path, garbage)
 
     assert "is not an SQLite database: give another path" in await refused(path)
 
@@ -151,7 +163,7 @@ async def test_a_file_of_a_newer_version_is_refused_and_left_as_it_is(path: Path
 
 
 async def test_an_empty_file_is_a_new_database(path: Path) -> None:
-    path.touch()
+    write(path, b"")
     store = SqliteStore(path)
     await store.open()
     assert await store.state_machines() == []
@@ -179,31 +191,19 @@ async def test_the_memory_of_sqlite_is_refused(path: str) -> None:
 # Migrations
 
 
-@pytest.fixture
-def newer(monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
-    """Names of migrations: today's, and two of tomorrow, the last of them broken."""
-    scripts = {
-        "migrations/good.sql": "CREATE TABLE added (a);\nINSERT INTO added VALUES (1);\n",
-        "migrations/bad.sql": "CREATE TABLE half (a);\nINSERT INTO nowhere VALUES (1);\n",
-    }
-    from asfn.store import sqlite_file
-
-    load = sqlite_file.load
-    monkeypatch.setattr(sqlite_file, "load", lambda name: scripts.get(name) or load(name))
-    return (*MIGRATIONS, "migrations/good.sql", "migrations/bad.sql")
+GOOD = "-- adds; a table\nCREATE TABLE added (a);\nINSERT INTO added VALUES (1);\n"
+BROKEN = "CREATE TABLE half (a);\nINSERT INTO nowhere VALUES (1);\n"
 
 
 @pytest.mark.parametrize("existing", [True, False])
-async def test_an_older_file_is_brought_to_the_current_version(
-    path: Path, newer: tuple[str, ...], existing: bool
-) -> None:
+async def test_an_older_file_is_brought_to_the_current_version(path: Path, existing: bool) -> None:
     if existing:
         old = SqliteStore(path)
         await old.open()
         await old.put_definition("d1", "kept")
         await old.close()
 
-    file = SqliteFile(path, migrations=newer[:-1])
+    file = SqliteFile(path, migrations=[*MIGRATIONS, GOOD])
     await file.open()
     await file.close()
 
@@ -212,14 +212,14 @@ async def test_an_older_file_is_brought_to_the_current_version(
     assert query(path, "SELECT text FROM definitions") == ([("kept",)] if existing else [])
 
 
-async def test_a_migration_that_fails_leaves_the_file_at_its_version(path: Path, newer: tuple[str, ...]) -> None:
+async def test_a_migration_that_fails_leaves_the_file_at_its_version(path: Path) -> None:
     old = SqliteStore(path)
     await old.open()
     await old.put_definition("d1", "kept")
     await old.close()
 
     with pytest.raises(StoreError, match="nowhere"):
-        await SqliteFile(path, migrations=newer).open()
+        await SqliteFile(path, migrations=[*MIGRATIONS, GOOD, BROKEN]).open()
 
     assert query(path, "PRAGMA user_version") == [(len(MIGRATIONS),)]
     assert query(path, "SELECT name FROM sqlite_master WHERE name IN ('added', 'half')") == []
@@ -266,7 +266,7 @@ async def test_a_full_disk_refuses_the_group_and_serves_again_when_freed(sqlite:
     await sqlite._file.write(f"PRAGMA max_page_count = {pages}", {})
 
     huge = Payload("x" * 200_000)
-    commits = [start(2, engine), Progress(1, Segment(1, 1, "[]", [huge]), final=final())]
+    commits: list[Commit] = [start(2, engine), Progress(1, Segment(1, 1, "[]", [huge]), final=final())]
     with pytest.raises(StoreError, match=r"the disk of .*flows\.db is full: free some space") as caught:
         await sqlite.apply(engine, commits)
     assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
@@ -291,9 +291,7 @@ async def test_a_read_only_file_refuses_to_write_and_still_reads(sqlite: SqliteS
     assert await sqlite.apply(engine, [start(2, engine)]) == [None]
 
 
-async def test_a_lock_held_too_long_is_reported_and_the_store_goes_on_after_it(
-    sqlite: SqliteStore, path: Path
-) -> None:
+async def test_a_lock_held_too_long_is_reported_and_the_store_goes_on_after_it(sqlite: SqliteStore, path: Path) -> None:
     engine = await sqlite.register_engine(0.0, 30.0)
     await sqlite._file.write("PRAGMA busy_timeout = 20", {})
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -310,21 +308,23 @@ async def test_a_damaged_file_is_named(path: Path) -> None:
     store = SqliteStore(path)
     await store.open()
     engine = await store.register_engine(0.0, 30.0)
-    await store.apply(engine, [start(key, engine) for key in range(1, 200)])
+    await store.apply(engine, [start(key, engine) for key in range(1, 1_000)])
     await store.close()
-    content = bytearray(path.read_bytes())
-    content[4096 * 2 :] = b"\xa5" * (len(content) - 4096 * 2)
-    path.write_bytes(content)
+    good = content(path)
+    half = len(good) // 2  # the schema stands before it
+    write(path, good[:half] + b"\xa5" * (len(good) - half))
 
     await store.open()
-    with pytest.raises(StoreError, match=r"flows\.db is damaged: restore a copy"):
-        await store.executions(ExecutionQuery())
-    await store.close()
+    try:
+        with pytest.raises(StoreError, match=r"flows\.db is damaged: restore a copy"):
+            await store.executions(ExecutionQuery())
+    finally:
+        await store.close()
 
 
 async def test_an_error_of_sqlite_without_a_sentence_still_names_the_file(sqlite: SqliteStore) -> None:
-    with pytest.raises(StoreError, match=r"flows\.db refused an operation .*no such table: nothing"):
-        await sqlite._file.rows("SELECT * FROM nothing")
+    with pytest.raises(StoreError, match=r"flows\.db refused an operation .*no such table: missing_table"):
+        await sqlite._file.rows("SELECT * FROM missing_table")
 
 
 # Cancelling

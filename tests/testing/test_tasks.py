@@ -24,6 +24,8 @@ from asfn.testing import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from asfn._json import Json
     from asfn.testing import Scripted
 
@@ -251,6 +253,26 @@ def test_items_of_a_map_find_their_answers_under_every_seed() -> None:
 
     for seed in range(5):
         assert run(main, seed=seed) == [n * n for n in range(8)]
+
+
+def test_a_year_passes_at_once_on_a_file_too(tmp_path: Path) -> None:
+    definition: dict[str, object] = {
+        "StartAt": "Wait",
+        "States": {
+            "Wait": {"Type": "Wait", "Seconds": 300 * 86_400, "Next": "Work"},
+            "Work": {"Type": "Task", "Resource": LAMBDA, "Parameters": {"FunctionName": "w"}, "End": True},
+        },
+    }
+
+    async def main(clock: VirtualClock) -> tuple[Json, float]:
+        tasks = ScriptedTasks({"Work": [answers("done")]})
+        async with Engine(f"sqlite:///{tmp_path}/flows.db", clock=clock, resolver=tasks) as engine:
+            await engine.create_state_machine("slow", definition)
+            start = clock.now()
+            execution = await engine.start("slow")
+            return await execution.result(), clock.now() - start
+
+    assert run(main, seed=1) == ("done", 300 * 86_400)
 
 
 def test_scripted_values_are_immutable() -> None:

@@ -15,7 +15,7 @@ from asfn import _json
 from asfn.errors import StateFailed
 from asfn.language.jsonata import plain
 from asfn.language.jsonata.failures import EvaluationFailed, UnsupportedResult
-from asfn.language.jsonata.seam import DEFAULT_LIMITS, UNDEFINED, Engine, EngineName, Limits, Result
+from asfn.language.jsonata.seam import DEFAULT_LIMITS, UNDEFINED, Engine, EngineName, Limits, Program, Result
 
 if TYPE_CHECKING:
     from asfn._json import Json
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 ERROR: Final = "States.QueryEvaluationError"
 MEMBERS: Final = ("input", "context", "result", "errorOutput")
 _KNOWN: Final = frozenset(MEMBERS)
+_MOST_PROGRAMS: Final = 4_096
+_thread: Final = threading.local()
 _NONE: Final[frozenset[str]] = frozenset()
 
 
@@ -41,7 +43,7 @@ class Expression:
     uses: members of `$states` it reads: input, context, result, errorOutput; all of them when it is used whole.
     """
 
-    __slots__ = ("_engine", "_limits", "_local", "_path", "_read", "_syntax", "field", "source", "uses", "variables")
+    __slots__ = ("_engine", "_limits", "_path", "_read", "_syntax", "field", "source", "uses", "variables")
 
     def __init__(
         self,
@@ -59,7 +61,6 @@ class Expression:
         self._syntax = syntax
         self._engine = engine
         self._limits = limits
-        self._local = threading.local()
         if path is not None:
             self.variables = _NONE if path[0] == "states" else frozenset((path[0],))
             named = frozenset(path[1][:1]) & _KNOWN if path[1] else _KNOWN
@@ -81,7 +82,9 @@ class Expression:
             found = read(env, states)
             if found is not UNDEFINED and found is not plain.LIST:
                 return plain.whole(found) if type(found) is float else found
-            value = UNDEFINED if found is UNDEFINED else self._run(env, states)
+            # A list on the way is mapped; a name nobody assigned may be a function's.
+            again = found is plain.LIST or self._path == (*self.variables, ())
+            value = self._run(env, states) if again else UNDEFINED
         elif self._path is not None:
             value = self._states(env, states, _KNOWN)
         else:
@@ -92,16 +95,26 @@ class Expression:
 
     def _run(self, env: Environment, states: dict[str, Json]) -> Result:
         """Evaluate with an engine."""
-        program = getattr(self._local, "program", None)
-        if program is None:
-            program = self._local.program = engine(self._engine).program(self._facts)
         try:
-            result: Result = program.run(self._roots(env, states), env, self._limits)
+            result = self._program().run(self._roots(env, states), env, self._limits)
         except EvaluationFailed as error:
             raise self._failure(f"{self._subject} threw an error during evaluation{error.ending}") from None
         except UnsupportedResult:
             raise self._failure(f"{self._subject} returned an unsupported result type.") from None
         return result
+
+    def _program(self) -> Program:
+        """The calling thread's program. Kept by thread, not here: a handle must be dropped where it was made."""
+        programs: dict[tuple[EngineName | None, str], Program] | None = getattr(_thread, "programs", None)
+        if programs is None:
+            programs = _thread.programs = {}
+        key = (self._engine, self.source)
+        program = programs.get(key)
+        if program is None:
+            if len(programs) >= _MOST_PROGRAMS:
+                del programs[next(iter(programs))]
+            program = programs[key] = engine(self._engine).program(self._facts)
+        return program
 
     def _roots(self, env: Environment, states: dict[str, Json]) -> dict[str, Json]:
         facts = self._facts

@@ -99,7 +99,7 @@ _CORRECTED: Final = {
 
 def _templates() -> dict[str, str]:
     if not _TEMPLATES:
-        from jsonata.jexception import JException
+        from asfn.language.jsonata.port import JException
 
         for code, text in JException.error_codes.items():
             _TEMPLATES[code] = re.sub(r"\bObject\b", "function", text)

@@ -14,10 +14,6 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeAlias
 
-from jsonata.functions import Functions
-from jsonata.signature import Signature
-from jsonata.utils import Utils
-
 from asfn.language.jsonata import dialect
 from asfn.language.jsonata.failures import (
     ELEMENT_TYPES,
@@ -27,6 +23,7 @@ from asfn.language.jsonata.failures import (
     non_finite_name,
     render,
 )
+from asfn.language.jsonata.port import Functions, Signature, Utils
 from asfn.language.jsonata.regex import Match, Pattern, PatternTooCostly
 from asfn.language.jsonata.seam import DEFAULT_LIMITS, UNDEFINED
 
@@ -242,7 +239,8 @@ def _average(numbers: Item) -> Item:
     return None if not numbers else _sum(numbers) / len(numbers)
 
 
-def _pad(text: Item, width: Item, filler: Item) -> Item:
+def pad(text: Item, width: Item, filler: Item) -> Item:
+    """`$pad`, refused before it takes memory."""
     if text is None or width is None:
         return text
     if abs(width) > DEFAULT_LIMITS.value_bytes:
@@ -384,7 +382,7 @@ def _expanded(template: str, found: str, groups: list[Item]) -> str:
             return (groups[number - 1] if number <= len(groups) else "") + rest
         return groups[number - 1] if number <= len(groups) else ""
 
-    return re.sub(r"\$(\$|[0-9]{1,%d}|.|$)" % digits, value, template, flags=re.DOTALL)
+    return re.sub(rf"\$(\$|[0-9]{{1,{digits}}}|.|$)", value, template, flags=re.DOTALL)
 
 
 def _base64decode(text: Item) -> Item:
@@ -513,8 +511,10 @@ def _coded(error: Exception, value: Item, picture: Item) -> Exception:
     if isinstance(code, str) and re.fullmatch(r"[TDS]\d{4}", code):
         return failed(code, picture)
     for part, code in _PICTURE_TEXTS:
-        if part in str(error):
+        if part in str(error):  # these are texts of the port
             return failed(code, picture)
+    if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str):
+        return failed("D3132", error.args[0])
     if isinstance(value, str):
         return failed("D3110", value)
     return EvaluationFailed(None, f"{type(error).__name__}: {error}")
@@ -636,7 +636,7 @@ FUNCTIONS: Final[dict[str, tuple[str, Callable[..., Item]]]] = {
     "min": ("<a<n>:n>", lambda numbers: min(numbers) if numbers else None),
     "not": ("<x-:b>", Functions.not_),
     "number": ("<(nsb)-:n>", _number),
-    "pad": ("<s-ns?:s>", _pad),
+    "pad": ("<s-ns?:s>", pad),
     "parseInteger": ("<s-s:n>", _picture(_parse_integer)),
     "power": ("<n-n:n>", _power),
     "reduce": ("<afj?:j>", Functions.fold_left),

@@ -7,13 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Final, TypeAlias
 
-from jsonata.jexception import JException
-from jsonata.parser import Parser
-from jsonata.regex_engine import RegexFlags
-from jsonata.tokenizer import Tokenizer
-
 from asfn.language.jsonata import failures
 from asfn.language.jsonata.failures import JsonataSyntaxError
+from asfn.language.jsonata.port import JException, Parser, RegexFlags, Tokenizer
 from asfn.language.jsonata.regex import Pattern, PatternError
 
 Node: TypeAlias = Any  # jsonata.parser.Parser.Symbol, an untyped library's class

@@ -7,24 +7,13 @@ run away with the other engine's memory. Nesting counts as on AWS, whose evaluat
 from __future__ import annotations
 
 import math
-import sys
 import threading
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-_recursion_limit: Final = sys.getrecursionlimit()
-from jsonata import jsonata as _port  # noqa: E402  # its import raises the interpreter's recursion limit
-
-sys.setrecursionlimit(_recursion_limit)
-
-from jsonata.functions import Functions  # noqa: E402
-from jsonata.jexception import JException  # noqa: E402
-from jsonata.parser import Parser  # noqa: E402
-from jsonata.utils import Utils  # noqa: E402
-
-from asfn.language.jsonata import library  # noqa: E402
-from asfn.language.jsonata.failures import (  # noqa: E402
+from asfn.language.jsonata import library
+from asfn.language.jsonata.failures import (
     MEMORY_LIMIT,
     STACK_LIMIT,
     TIME_LIMIT,
@@ -33,16 +22,16 @@ from asfn.language.jsonata.failures import (  # noqa: E402
     is_known,
     non_finite_name,
 )
-from asfn.language.jsonata.library import NULL, Item, failed, is_number, settled  # noqa: E402
-from asfn.language.jsonata.regex import Pattern  # noqa: E402
-from asfn.language.jsonata.seam import UNDEFINED, EngineName, Limits, Result  # noqa: E402
+from asfn.language.jsonata.library import NULL, Item, failed, is_number, settled
+from asfn.language.jsonata.port import Functions, JException, Jsonata, Parser, Utils
+from asfn.language.jsonata.regex import Pattern
+from asfn.language.jsonata.seam import UNDEFINED, EngineName, Limits, Result
 
 if TYPE_CHECKING:
     from asfn._json import Json
     from asfn.language.environment import Environment
     from asfn.language.jsonata.syntax import Syntax
 
-Jsonata: Final[Any] = _port.Jsonata
 _thread: Final = threading.local()
 _CLOCK_EVERY: Final = 64
 
@@ -212,6 +201,18 @@ class Evaluator(Jsonata):  # type: ignore[misc]  # the library has no types
             self.charge(len(result))
         return result
 
+    def evaluate_binary(self, expr: Any, input: Item, environment: Any) -> Item:
+        # The port gives every failure on the right of these two a code of its own.
+        if expr.value == "and":
+            return self.truth(expr.lhs, input, environment) and self.truth(expr.rhs, input, environment)
+        if expr.value == "or":
+            return self.truth(expr.lhs, input, environment) or self.truth(expr.rhs, input, environment)
+        return super().evaluate_binary(expr, input, environment)
+
+    def truth(self, expr: Any, input: Item, environment: Any) -> bool:
+        """Whether an operand counts as true; undefined does not."""
+        return bool(Functions.to_boolean(self.eval(expr, input, environment)))
+
     def evaluate_numeric_expression(self, lhs: Item, rhs: Item, op: str | None) -> Item:
         if lhs is not None and not is_number(lhs):
             raise failed("T2001", op)
@@ -340,22 +341,46 @@ def _result(value: Item, limits: Limits) -> Result:
     """The JSON of a raw result. Raises UnsupportedResult for a function, EvaluationFailed when it is too large."""
     if value is None:
         return UNDEFINED
-    budget = [limits.value_bytes]
-    return _plain(value, budget)
+    return _Plain(limits.value_bytes).of(value)
 
 
-def _plain(value: Item, budget: list[int]) -> Json:
-    budget[0] -= len(value) if isinstance(value, str) else 8
-    if budget[0] < 0:
-        raise EvaluationFailed(None, MEMORY_LIMIT)
-    if value is NULL or value is None:
-        return None
-    if isinstance(value, (str, bool, int)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else non_finite_name(value)
-    if isinstance(value, list):
-        return [_plain(member, budget) for member in value]
-    if isinstance(value, dict):
-        return {name: _plain(member, budget) for name, member in value.items()}
-    raise UnsupportedResult
+class _Plain:
+    """Makes JSON of a raw result, within a budget of bytes; a part that is shared is made once and counted each time."""
+
+    __slots__ = ("left", "made")
+
+    def __init__(self, budget: int) -> None:
+        self.left = budget
+        self.made: dict[int, tuple[Json, int]] = {}
+
+    def spend(self, amount: int) -> None:
+        self.left -= amount
+        if self.left < 0:
+            raise EvaluationFailed(None, MEMORY_LIMIT)
+
+    def of(self, value: Item) -> Json:
+        if isinstance(value, (list, dict)):
+            return self.container(value)
+        self.spend(len(value) if isinstance(value, str) else 8)
+        if value is NULL or value is None:
+            return None
+        if isinstance(value, (str, bool, int)):
+            return value
+        if isinstance(value, float):
+            return value if math.isfinite(value) else non_finite_name(value)
+        raise UnsupportedResult
+
+    def container(self, value: Item) -> Json:
+        known = self.made.get(id(value))
+        if known is not None:
+            self.spend(known[1])
+            return known[0]
+        before = self.left
+        self.spend(8)
+        made: Json
+        if isinstance(value, list):
+            made = [self.of(member) for member in value]
+        else:
+            made = {name: self.of(member) for name, member in value.items()}
+        self.made[id(value)] = made, before - self.left
+        return made

@@ -16,6 +16,8 @@ _MAX_PROGRAM: Final = 3_000
 _MAX_WORK: Final = 3_000_000
 _MAX_NESTING: Final = 40
 _UNBOUNDED: Final = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|([*+]|\{\d+,\d*\})", re.DOTALL)
+_HEX2: Final = re.compile(r"[0-9a-fA-F]{2}")
+_HEX4: Final = re.compile(r"[0-9a-fA-F]{4}")
 _CLASSES: Final = frozenset("dDwWsS")
 _ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v", "0": "\0"}
 
@@ -281,9 +283,7 @@ class _Reader:
         self.at += 1
         if character in _CLASSES:
             return _class(character)
-        if character in "ux" and (
-            code := re.compile("[0-9a-fA-F]{%d}" % (4 if character == "u" else 2)).match(self.text, self.at)
-        ):
+        if character in "ux" and (code := (_HEX4 if character == "u" else _HEX2).match(self.text, self.at)):
             self.at = code.end()
             return self.literal(chr(int(code.group(), 16)))
         return self.literal(_ESCAPES.get(character, character))

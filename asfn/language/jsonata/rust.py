@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import jsonatapy
 
 from asfn._json import Json
-from asfn.language.jsonata import dialect, plain
+from asfn.language.jsonata import dialect, library, plain
 from asfn.language.jsonata.failures import (
     MEMORY_LIMIT,
     STACK_LIMIT,
@@ -29,6 +29,7 @@ from asfn.language.jsonata.failures import (
     non_finite_name,
     render,
 )
+from asfn.language.jsonata.port import Functions
 from asfn.language.jsonata.pure import PureProgram
 from asfn.language.jsonata.seam import UNDEFINED, EngineName, Limits, Result
 from asfn.language.jsonata.syntax import AWS_FUNCTIONS
@@ -97,7 +98,7 @@ class RustProgram:
                 max_stack_depth=_STACK,
                 max_sequence_length=limits.elements,
             )
-        except OverflowError:  # an integer beyond 64 bits was read: the other engine knows what AWS makes of it
+        except (OverflowError, TypeError):  # an integer beyond 64 bits was read; the other engine has AWS's answer
             return self._pure.run(roots, env, limits)
         except ValueError as error:
             return self._failed(str(error), roots, env, limits)
@@ -147,8 +148,6 @@ class RustProgram:
         return call
 
     def _now(self, picture: str | None = None, zone: str | None = None) -> str:
-        from jsonata.functions import Functions
-
         text: str = Functions.datetime_from_millis(int(self._environment.now * 1_000), picture, zone)
         return text
 
@@ -199,16 +198,17 @@ class RustProgram:
         if value is None:
             # Null, or a function: jsonatapy shows both as None.
             return self._pure.run(roots, env, limits) if self._syntax.makes_functions else None
-        finite, exact = _inspect(value, self._syntax.makes_text)
+        finite, exact = _inspect(value, self._syntax.makes_text, self._syntax.makes_functions)
         if not exact:
             return self._pure.run(roots, env, limits)
         return value if finite else _finite(value)
 
 
-def _inspect(value: Json, texts: bool) -> tuple[bool, bool]:
-    """Whether all numbers are finite, and whether none can have been rounded on the way through a double.
+def _inspect(value: Json, texts: bool, functions: bool) -> tuple[bool, bool]:
+    """Whether all numbers are finite, and whether the value is what it seems.
 
-    texts: look for long numbers inside texts too.
+    It may not be: a number was rounded on the way through a double, or (texts) stands rounded in a text, or
+    (functions) a null was a function.
     """
     finite = True
     waiting = [value]
@@ -224,6 +224,9 @@ def _inspect(value: Json, texts: bool) -> tuple[bool, bool]:
                 if math.isfinite(item):  # type: ignore[arg-type]
                     return finite, False
                 finite = False
+        elif item is None:
+            if functions:
+                return finite, False
         elif texts and kind is str and len(item) > 15 and _LONG_NUMBER.search(item):  # type: ignore[arg-type]
             return finite, False
     return finite, True
@@ -241,14 +244,12 @@ def _finite(value: Json) -> Json:
 
 
 def _pad(text: Any, width: Any = None, filler: Any = None) -> Any:
-    from asfn.language.jsonata import library
-
     if not isinstance(text, str):
         raise ValueError("T0410: argument 1 of pad")
     if isinstance(width, bool) or not isinstance(width, (int, float)):
         raise ValueError("T0410: argument 2 of pad")
     try:
-        return library._pad(text, width, filler if isinstance(filler, str) else None)
+        return library.pad(text, width, filler if isinstance(filler, str) else None)
     except EvaluationFailed as error:
         raise ValueError(error.message) from None
 

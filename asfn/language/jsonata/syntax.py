@@ -108,7 +108,7 @@ def analyse(source: str) -> Syntax:
         outer_values=tuple(dict.fromkeys(walk.outer_values)),
         compares_all="distinct" in walk.functions,
         makes_text=walk.makes_text or bool(walk.functions.keys() & {"string", "join"}),
-        makes_functions=walk.makes_functions or bool(walk.function_values),
+        makes_functions=walk.makes_functions,
         needs_context=walk.needs_context or bool(walk.top_level),
     )
 
@@ -159,11 +159,14 @@ class _Walk:
     makes_functions: bool = False
     needs_context: bool = False
 
-    def node(self, node: Node, place: _Place) -> int:
-        """Visit a node and what hangs on it; returns the depth of its evaluation."""
+    def node(self, node: Node, place: _Place, *, consumed: bool = False) -> int:
+        """Visit a node and what hangs on it; returns the depth of its evaluation.
+
+        consumed: the value is handed to a function of the language or thrown away, so it is no result itself.
+        """
         if node is None:
             return 0
-        self.makes_functions |= node.type in ("lambda", "partial", "regex", "transform")
+        self.makes_functions |= not consumed and self.is_function(node, place)
         return self.visit(node, place, _HANDLERS.get(node.type))
 
     def visit(self, node: Node, place: _Place, handler: Callable[[_Walk, Node, _Place], int] | None) -> int:
@@ -177,6 +180,12 @@ class _Walk:
         if node.group is not None and node.type != "path":
             depth = max(depth, self.group(node.group, place))
         return depth + 1
+
+    def is_function(self, node: Node, place: _Place) -> bool:
+        if node.type == "variable":
+            binding = place.scope.get(str(node.value))
+            return node.value in BUILTINS if binding is None else binding.function is not None
+        return node.type in ("lambda", "partial", "regex", "transform") and not node.thunk
 
     def all(self, nodes: Iterable[Node], place: _Place) -> int:
         return max((self.node(node, place) for node in nodes), default=0)
@@ -308,17 +317,17 @@ class _Walk:
         if not known or high.value - low.value > _LONGEST_RANGE:
             self.unbounded = True
 
-    def bind(self, node: Node, place: _Place) -> int:
+    def bind(self, node: Node, place: _Place, *, consumed: bool = False) -> int:
         name = str(node.lhs.value)
         is_function = node.rhs.type == "lambda"
         binding = _Binding(place.loop, node.rhs if is_function else None)
         if is_function:
             inner = dict(place.scope)
             inner[name] = binding
-            depth = self.node(node.rhs, place.inner(scope=inner, owner=name))
+            depth = self.node(node.rhs, place.inner(scope=inner, owner=name), consumed=consumed)
             self.lambda_depth += depth
         else:
-            depth = self.node(node.rhs, place)
+            depth = self.node(node.rhs, place, consumed=consumed)
         place.scope[name] = binding
         return depth
 
@@ -338,7 +347,7 @@ class _Walk:
             if argument.type == "operator":
                 continue  # the placeholder of a partial application
             inside = place.inner(building=building)
-            depth = max(depth, self.node(argument, inside))
+            depth = max(depth, self.node(argument, inside, consumed=name in BUILTINS))
         return depth
 
     def builtin_call(self, name: str, node: Node, place: _Place) -> None:
@@ -383,7 +392,7 @@ class _Walk:
         left = self.node(node.lhs, place)
         if node.rhs.type == "function":
             return max(left, self.applied(node.rhs, place) + 1)
-        return max(left, self.node(node.rhs, place))
+        return max(left, self.node(node.rhs, place, consumed=not self.is_function(node.lhs, place)))
 
     def applied(self, node: Node, place: _Place) -> int:
         """A call on the right of `~>` gets one more argument in front."""
@@ -396,7 +405,13 @@ class _Walk:
 
     def block(self, node: Node, place: _Place) -> int:
         inside = place.inner(scope=dict(place.scope))
-        return self.all(node.expressions, inside)
+        depth = 0
+        for number, expression in enumerate(node.expressions, 1):
+            if expression.type == "bind":
+                depth = max(depth, self.bind(expression, inside, consumed=number < len(node.expressions)) + 1)
+            else:
+                depth = max(depth, self.node(expression, inside))
+        return depth
 
     def transform(self, node: Node, place: _Place) -> int:
         inside = place.inner(top=False, loop=place.loop + 1)

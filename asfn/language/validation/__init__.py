@@ -1,0 +1,1 @@
+"""The rules of `asfn.language.validate`, one story per file."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 from asfn.language.diagnostics import Diagnostic
@@ -136,7 +135,12 @@ def did_you_mean(name: str, names: Iterable[str]) -> str | None:
     lowered = {candidate.lower(): candidate for candidate in reversed(names)}
     folded = name.strip().lower()
     found = lowered.get(folded) or lowered.get(folded.replace(" ", "").replace("_", "").replace("-", ""))
+    if found is None and len(folded) >= 4:
+        longer = [candidate for candidate in lowered if candidate.startswith(folded)]
+        found = lowered[min(longer, key=len)] if longer else None
     if found is None:
+        import difflib  # only for a definition that is wrong
+
         close = difflib.get_close_matches(folded, lowered, n=1, cutoff=0.7)
         found = lowered[close[0]] if close else None
     return None if found is None or found == name else f"Did you mean '{found}'?"

@@ -49,7 +49,7 @@ def _refuse(state: StateScope, path: Tokens, text: str, resource: Resource | Non
     hint = None
     if resource is not None and resource.kind == "sdk":
         service = did_you_mean(resource.service, SDK_SERVICES)
-        hint = service if resource.service not in SDK_SERVICES else "aws-sdk integrations have no '.sync'."
+        hint = service if resource.service.lower() not in SDK_SERVICES else "aws-sdk integrations have no '.sync'."
     elif resource is not None:
         action = f"{resource.service}:{resource.action}" + (f".{resource.pattern}" if resource.pattern else "")
         hint = did_you_mean(action, known_integrations())
