@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
-from asfn.cli.exits import BROKEN, CODES, PARKED, REFUSED, SUCCEEDED, Interrupted
+from asfn.cli.exits import BROKEN, CODES, PARKED, REFUSED, SUCCEEDED, Interrupted, Refused
 from asfn.cli.output import plain, tell
 from asfn.errors import AsfnError
 
@@ -31,6 +31,7 @@ _COMMANDS: Final = {
     "history": ("asfn.cli.executions", "Print an execution's events."),
 }
 _THREAD_SECONDS: Final = 0.3
+_NO_READER: Final = "whoever read the output has gone; the rest of it was not written"
 
 
 class _Commands(click.Group):
@@ -48,6 +49,12 @@ class _Commands(click.Group):
         found = module["list_" if cmd_name == "list" else cmd_name]
         assert isinstance(found, click.Command)
         return found
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:  # click would end the process by itself, with another exit code
+            raise Refused(_NO_READER) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -113,7 +120,7 @@ def _guarded(run: Callable[[], int]) -> int:
     except AsfnError as error:
         return _complain(str(error), REFUSED)
     except BrokenPipeError:
-        return _complain("whoever read the output has gone; the rest of it was not written", REFUSED)
+        return _complain(_NO_READER, REFUSED)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _complain(f"{where}{error.strerror or error}", REFUSED)

@@ -158,7 +158,7 @@ class Run:
         return self._root
 
     def _arm(self) -> None:
-        """Set the clock of an execution that takes longer than one turn. A deadline that passed while nobody ran ends it."""
+        """Set the clock of an execution that takes longer than one turn; a deadline that has passed ends it at once."""
         clock, deadline_at = self._interpreter.clock, self._interpreter.deadline_at
         if deadline_at <= clock.now():
             self._time_out()

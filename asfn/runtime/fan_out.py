@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import anyio
-import anyio.lowlevel
 
 from asfn._json import Payload
 from asfn.errors import StateFailed
@@ -186,10 +185,10 @@ class _FanOut:
             if children.failure is None:
                 children.failed, children.failure = child, child.outcome
             return
-        children.freed_by = child.last_id
+        children.freed_by = child.done_id = child.last_id
         if self.is_map:
             try:
-                child.last_id = journal.record(
+                child.done_id = journal.record(
                     "MapIterationSucceeded",
                     child.last_id,
                     self.interpreter.clock.now(),
@@ -197,9 +196,9 @@ class _FanOut:
                     extra={"index": child.index},
                 )
             except StateFailed as error:
-                children.failure = self.interpreter.failure_of(self.frame, self.state, error)
+                children.error = error
                 return
-        children.last_id = child.last_id
+        children.last_id = child.done_id
         journal.touch(child)
 
     async def wait(self) -> None:
@@ -211,7 +210,7 @@ class _FanOut:
             for child in waiting:
                 group.start_soon(self._run_child, child)
             await children.over.wait()
-            if children.failure is not None:
+            if children.stopped:
                 group.cancel_scope.cancel()
         children.group = None
 
@@ -220,15 +219,20 @@ class _FanOut:
         children = self.children
         children.alive -= 1
         self._child_done(child)
+        started = children.next
         await self.pump()
-        if children.failure is not None or not children.alive:
+        if children.stopped or not children.alive:
             children.over.set()
+        elif children.next == started:  # the siblings may wait for days: what this one did must not
+            self.interpreter.journal.flush()
 
     def end(self) -> Outcome:
         """Record the end of the fan-out, drop the children's rows, and give the outcome."""
         children, frame, journal = self.children, self.frame, self.interpreter.journal
         now = self.interpreter.clock.now()
         failure = children.failure
+        if failure is None and children.error is not None:
+            failure = self.interpreter.failure_of(frame, self.state, children.error)
         if failure is None:
             frame.last_id = children.last_id
             journal.record(f"{self.state.kind}StateSucceeded", children.last_id, now)

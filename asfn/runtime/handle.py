@@ -158,17 +158,22 @@ class Execution:
         return events if limit is None else events[:limit]
 
     async def events(self, *, after: int = 0) -> AsyncIterator[JsonObject]:
-        """Replay the history above `after`, then follow it, commit by commit, until the execution has ended."""
+        """Replay the history above `after`, then follow it, commit by commit, until the execution has ended.
+
+        Raises EngineClosed when the engine is left before, and what stopped the engine from running it.
+        """
         self._refuse_express()
         while True:
             run = self._engine.running(self.arn)
-            watch = run.watch() if run is not None else None
+            watch = run.watch() if run is not None and run.error is None else None
             status = (await self._row()).status  # read before the events, so that an end is never missed
             for event in await self.history(after=after):
                 after = _id(event)
                 yield event
             if status != "RUNNING":
                 return
+            if run is not None and run.error is not None:
+                raise run.error
             if watch is None:
                 await self._engine.clock.sleep_until(self._engine.clock.now() + _LOOK_SECONDS)
             elif self._engine.running(self.arn) is run:

@@ -348,10 +348,10 @@ class Interpreter:
         return answer if isinstance(answer, Submitted) else Success(answer.value)
 
     def _given_up(self, frame: Frame) -> bool:
-        """Whether a cancelled frame will not go on: its execution was ended, or a sibling failed. Not so when parked."""
+        """Whether a cancelled frame is not to go on: its execution was ended, or a sibling failed. Not so when parked."""
         above = frame.parent
         while not self.stopping and above is not None:
-            if above.children is not None and above.children.failure is not None:
+            if above.children is not None and above.children.stopped:
                 return True
             above = above.parent
         return self.stopping

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from asfn.errors import AsfnError, EngineFenced
+from asfn.errors import AsfnError, EngineClosed, EngineFenced
 from asfn.plan.scope import ExecutionFacts
 from asfn.runtime.clock import fulfil
 from asfn.runtime.execution import Run
@@ -65,6 +66,7 @@ class Supervisor:
         self._region = region
         self._every_transition = every_transition
         self._runs: dict[str, Run] = {}
+        self._broken: dict[str, Run] = {}  # stopped by an error of ours or of the set-up; resumable
         self._keys = itertools.count((engine.id << _COUNTER_BITS) + 1)
         self._idle: list[asyncio.Future[None]] = []
 
@@ -77,7 +79,8 @@ class Supervisor:
         return next(self._keys)
 
     def running(self, arn: str) -> Run | None:
-        return self._runs.get(arn)
+        """The run of an execution, also of one that an error stopped and that nobody has resumed since."""
+        return self._runs.get(arn) or self._broken.get(arn)
 
     @property
     def count(self) -> int:
@@ -86,13 +89,29 @@ class Supervisor:
 
     async def start(self, row: ExecutionRow, machine: CompiledMachine) -> Run | ExecutionRow:
         """Make a new execution durable, then run it. The row that holds its ARN already, when there is one."""
-        if row.type == "STANDARD":
-            if self._writer.full:
-                await self._writer.room()
-            existing = await asyncio.shield(self._writer.submit(Start(row)))
-            if existing is not None:
-                return existing
+        if row.type == "EXPRESS":
+            return self._launch(row, machine, None)
+        if self._writer.full:
+            await self._writer.room()
+        starting = self._writer.submit(Start(row))
+        try:
+            existing = await asyncio.shield(starting)
+        except asyncio.CancelledError:  # the caller goes away, the execution does not
+            starting.add_done_callback(partial(self._launch_unseen, row, machine))
+            raise
+        if existing is not None:
+            return existing
+        if self._calls.closing:
+            raise EngineClosed(f"the engine was left: {row.arn} is durable and begins when the database is opened next")
         return self._launch(row, machine, None)
+
+    def _launch_unseen(
+        self, row: ExecutionRow, machine: CompiledMachine, starting: asyncio.Future[ExecutionRow | None]
+    ) -> None:
+        if starting.cancelled() or starting.exception() is not None or self._calls.closing:
+            return
+        if starting.result() is None:
+            self._launch(row, machine, None)
 
     async def resume(self, rows: list[ExecutionRow]) -> None:
         """Go on with executions that this engine has claimed, each from where its frames stand."""
@@ -100,11 +119,37 @@ class Supervisor:
             try:
                 plan = await self._machines.plan(row.digest)
                 frames = await self._store.frames(row.key)
-                last_id = await self._last_id(row.key)
+                last_id = await self._store.last_event_id(row.key)
             except AsfnError as error:
                 logger.error("%s cannot be resumed and is left as it is: %s", row.arn, error)
                 continue
-            self._launch(row, plan.machine, frames, last_id)
+            try:
+                self._launch(row, plan.machine, frames, last_id)
+            except Exception:  # rows that cannot be read back: ours to mend, and no reason to keep the others waiting
+                logger.exception("%s cannot be resumed and is left as it is", row.arn)
+
+    def _launch_unseen(
+        self, row: ExecutionRow, machine: CompiledMachine, starting: asyncio.Future[ExecutionRow | None]
+    ) -> None:
+        if starting.cancelled() or starting.exception() is not None or self._calls.closing:
+            return
+        if starting.result() is None:
+            self._launch(row, machine, None)
+
+    async def resume(self, rows: list[ExecutionRow]) -> None:
+        """Go on with executions that this engine has claimed, each from where its frames stand."""
+        for row in rows:
+            try:
+                plan = await self._machines.plan(row.digest)
+                frames = await self._store.frames(row.key)
+                last_id = await self._store.last_event_id(row.key)
+            except AsfnError as error:
+                logger.error("%s cannot be resumed and is left as it is: %s", row.arn, error)
+                continue
+            try:
+                self._launch(row, plan.machine, frames, last_id)
+            except Exception:  # rows that cannot be read back: ours to mend, and no reason to keep the others waiting
+                logger.exception("%s cannot be resumed and is left as it is", row.arn)
 
     async def _last_id(self, key: int) -> int:
         """The id of the last event of an execution's history."""
@@ -149,12 +194,15 @@ class Supervisor:
         )
         run = Run(row, machine, interpreter, self._ended, frames)  # type: ignore[arg-type]
         self._runs[row.arn] = run
+        self._broken.pop(row.arn, None)
         run.start()
         return run
 
     def _ended(self, run: Run) -> None:
         if self._runs.get(run.row.arn) is run:
             del self._runs[run.row.arn]
+            if run.error is not None and run.row.type == "STANDARD":
+                self._broken[run.row.arn] = run
         if not self._runs:
             idle, self._idle = self._idle, []
             for future in idle:
@@ -174,6 +222,8 @@ class Supervisor:
         """
         self._calls.closing = True
         await self._calls.settled(self._clock.now() + seconds)
+        for run in self._runs.values():
+            run.checkpoint()
         await self._writer.flush()
         tasks = [task for run in list(self._runs.values()) if (task := run.park()) is not None]
         if tasks:
@@ -182,6 +232,7 @@ class Supervisor:
 
     def abandon(self) -> None:
         """Another engine took over: cancel everything, write nothing."""
+        self._calls.closing = True
         for run in list(self._runs.values()):
             run.park()
 

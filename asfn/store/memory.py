@@ -134,6 +134,11 @@ class MemoryStore:
         """All live frames of an execution, in no order."""
         return list(self._frames.get(key, {}).values())
 
+    async def last_event_id(self, key: int) -> int:
+        """The id of the last committed event of an execution, 0 when there is none."""
+        segments = self._segments.get(key)
+        return segments[-1].last_id if segments else 0
+
     async def segments(self, key: int, *, after_id: int = 0, limit: int = 100) -> list[Segment]:
         """The segments that hold events with an id above after_id, in order, at most `limit` of them."""
         segments = self._segments.get(key, [])

@@ -99,5 +99,8 @@ class Store(Protocol):
     async def frames(self, key: int) -> list[FrameRow]:
         """All live frames of an execution, in no order."""
 
+    async def last_event_id(self, key: int) -> int:
+        """The id of the last committed event of an execution, 0 when there is none."""
+
     async def segments(self, key: int, *, after_id: int = 0, limit: int = 100) -> list[Segment]:
         """The segments that hold events with an id above after_id, in order, at most `limit` of them."""

@@ -170,6 +170,11 @@ class SqliteStore:
         unpacked = await self._unpack(key, [row[2] for row in rows])
         return [FrameRow(row[0], row[1], texts) for row, texts in zip(rows, unpacked, strict=True)]
 
+    async def last_event_id(self, key: int) -> int:
+        """The id of the last committed event of an execution, 0 when there is none."""
+        rows = await self._file.rows(_SQL["select_last_event_id"], {"key": key})
+        return int(rows[0][0]) if rows else 0
+
     async def segments(self, key: int, *, after_id: int = 0, limit: int = 100) -> list[Segment]:
         """The segments that hold events with an id above after_id, in order, at most `limit` of them."""
         parameters = {"key": key, "after_id": after_id, "limit": limit}

@@ -179,6 +179,11 @@ class FaultyStore:
         await self._alive()
         return await self.store.frames(key)
 
+    async def last_event_id(self, key: int) -> int:
+        """As the wrapped store."""
+        await self._alive()
+        return await self.store.last_event_id(key)
+
     async def segments(self, key: int, *, after_id: int = 0, limit: int = 100) -> list[Segment]:
         """As the wrapped store."""
         await self._alive()

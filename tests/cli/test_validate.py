@@ -35,7 +35,7 @@ def test_every_finding_stands_at_file_line_and_column(tmp_path: Path) -> None:
     assert done.returncode == 1
     lines = done.stdout.splitlines()
     places = {line.split(": ")[0] for line in lines}
-    assert {"bad.json:2:14", "bad.json:4:35", "bad.json:5:37"} <= places
+    assert {"bad.json:2:14", "bad.json:4:35", "bad.json:5:38"} <= places
     assert all(line.startswith("bad.json:") for line in lines)
     assert any("/States/A" in line for line in lines)
     assert "2 files: " in done.stderr

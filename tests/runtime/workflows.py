@@ -84,7 +84,7 @@ CAUGHT_MAP = Workflow(
     lambda state, payload, attempt: (
         Reply(error="Broken", seconds=1)
         if payload == 2
-        else Reply(never=True, seconds=86_400)
+        else Reply(seconds=86_400)
         if payload in (0, 4)
         else Reply({"saw": payload})
     ),

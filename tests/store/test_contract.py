@@ -275,6 +275,7 @@ async def test_segments_come_in_order_with_bodies_and_texts_to_the_letter(store:
     ]
     assert [texts(item.texts) for item in segments] == [[odd, '"Hello"'], ["false"], []]
     assert segments[0].texts[1].value == "Hello"
+    assert [await store.last_event_id(key) for key in (1, 2)] == [9, 0]
 
 
 @pytest.mark.parametrize(

@@ -63,12 +63,9 @@ async def test_the_outcome_does_not_depend_on_the_grouping_or_the_store(
     single = MemoryStore()
     single_engine = await single.register_engine(0.0, 30.0)
     last_ids: dict[int, int] = {}
-    pending: list[Commit] = []
     answers: list[Any] = []
-    for key in range(1, 6):
-        pending.append(start(key, engine))
-    for _ in range(150):
-        pending.append(random_commit(draw, draw.randrange(1, 6), last_ids, engine))
+    pending: list[Commit] = [start(key, engine) for key in range(1, 6)]
+    pending += [random_commit(draw, draw.randrange(1, 6), last_ids, engine) for _ in range(150)]
 
     accepted: list[Commit] = []
     for commit in pending:

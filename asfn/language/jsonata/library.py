@@ -8,164 +8,28 @@ from __future__ import annotations
 
 import base64
 import functools
-import json
 import math
 import re
-from collections.abc import Callable, Iterator
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable
+from typing import Any, Final
 
-from asfn.language.jsonata import dialect
+from asfn.language.jsonata import dialect, texts
 from asfn.language.jsonata.failures import (
-    ELEMENT_TYPES,
     MEMORY_LIMIT,
-    TIME_LIMIT,
     EvaluationFailed,
     non_finite_name,
-    render,
 )
-from asfn.language.jsonata.port import Functions, Signature, Utils
-from asfn.language.jsonata.regex import Match, Pattern, PatternTooCostly
+from asfn.language.jsonata.items import NULL, Item, failed, is_number, key, with_nulls
+from asfn.language.jsonata.port import Functions, Utils
+from asfn.language.jsonata.regex import Pattern
 from asfn.language.jsonata.seam import DEFAULT_LIMITS, UNDEFINED
 
-Item: TypeAlias = Any  # a value of the port's evaluator: JSON, NULL, None for undefined, a function
-
-NULL: Final = Utils.NULL_VALUE
 _NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?([Ee][-+]?[0-9]+)?")
 _RADIX: Final = re.compile(r"0[xX][0-9A-Fa-f]+|0[oO][0-7]+|0[bB][01]+")
 _INSTANT: Final = re.compile(
     r"(\d{4})(?:-(\d{2})(?:-(\d{2})(?:T(\d{2}):(\d{2})(?::(\d{2})(?:\.(\d+))?)?(Z|[+-]\d{2}:?\d{2})?)?)?)?"
 )
 _LONGEST_PICTURE: Final = 1_000
-
-
-def failed(code: str, *details: object) -> EvaluationFailed:
-    """A coded failure with its text."""
-    if code == "T0412" and len(details) > 2:
-        wanted = str(details[2])[:1]
-        details = (*details[:2], ELEMENT_TYPES.get(wanted, details[2]))
-    return EvaluationFailed(code, render(code, tuple(shown(detail) for detail in details)))
-
-
-def shown(value: Item) -> object:
-    """A value as an error text shows it."""
-    return None if value is NULL else value
-
-
-class CheckedSignature(Signature):  # type: ignore[misc]  # the library has no types
-    """The port's signature check, which tells null from undefined, and names the function in every refusal."""
-
-    def get_symbol(self, value: Item) -> str:
-        if value is NULL:
-            return "l"
-        if isinstance(value, Pattern):
-            return "f"
-        return str(super().get_symbol(value))
-
-
-def is_number(value: Item) -> bool:
-    """Whether a value counts as a number: finite, and no boolean. Raises D1001 for an infinity."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    if isinstance(value, float):
-        if math.isinf(value):
-            raise failed("D1001", value)
-        return not math.isnan(value)
-    return True
-
-
-def settled(value: Item) -> Item:
-    """A number as the language keeps it: whole numbers as integers within 64 bits."""
-    if type(value) is float and value.is_integer() and abs(value) < 2**63:
-        return int(value)
-    if type(value) is int and not -(2**63) <= value < 2**63:
-        return float(value)
-    return value
-
-
-def bounded_text(text: str) -> str:
-    """The text, unless it is longer than a value may be."""
-    if len(text) > DEFAULT_LIMITS.value_bytes:
-        raise EvaluationFailed(None, MEMORY_LIMIT)
-    return text
-
-
-def number_text(value: int | float) -> str:
-    """A number as `$string` writes it ([A] 1e20 in full, 1e21 as an exponent; fractions to 15 digits)."""
-    if isinstance(value, int):
-        return str(value)
-    if not math.isfinite(value):
-        raise failed("D3001")
-    if value.is_integer() and abs(value) < 1e21:
-        digits, _, exponent = repr(value).partition("e")
-        if not exponent:
-            return str(int(value))
-        whole, _, fraction = digits.lstrip("-").partition(".")
-        return ("-" if value < 0 else "") + (whole + fraction).ljust(int(exponent) + 1, "0")
-    short = float(f"{value:.15g}")
-    text = repr(short)
-    if "e" in text:
-        mantissa, _, exponent = text.partition("e")
-        power = int(exponent)
-        if -7 < power < 0:
-            return f"{short:.{len(mantissa.lstrip('-').replace('.', '')) - power - 1}f}"
-        return f"{mantissa.removesuffix('.0')}e{power:+d}"
-    return text.removesuffix(".0")
-
-
-def text_of(value: Item, prettify: bool = False) -> str:
-    """What `$string` gives: texts as they are, functions as "", anything else as JSON."""
-    if isinstance(value, str):
-        return value
-    budget = [DEFAULT_LIMITS.value_bytes]
-    return "".join(_pieces(value, "\n" if prettify else "", budget))
-
-
-def _pieces(value: Item, line: str, budget: list[int]) -> Iterator[str]:
-    if isinstance(value, dict):
-        yield from _members(((json.dumps(k, ensure_ascii=False), v) for k, v in value.items()), "{}", line, budget)
-        return
-    if isinstance(value, list):
-        yield from _members(((None, v) for v in value), "[]", line, budget)
-        return
-    if value is NULL or value is None:
-        piece = "null"
-    elif isinstance(value, bool):
-        piece = "true" if value else "false"
-    elif isinstance(value, (int, float)):
-        piece = number_text(value)
-    elif isinstance(value, str):
-        piece = json.dumps(value, ensure_ascii=False)
-    else:
-        piece = '""' if line != "" or budget[0] < DEFAULT_LIMITS.value_bytes else ""
-    _spend(budget, len(piece))
-    yield piece
-
-
-def _members(members: Iterator[tuple[str | None, Item]], brackets: str, line: str, budget: list[int]) -> Iterator[str]:
-    _spend(budget, 2)
-    inner = line + "  " if line else ""
-    yield brackets[0]
-    empty = True
-    for name, member in members:
-        yield inner if empty else "," + inner
-        empty = False
-        if name is not None:
-            _spend(budget, len(name))
-            yield name + (": " if line else ":")
-        yield from _pieces(member, inner, budget)
-    yield (line if not empty else "") + brackets[1]
-
-
-def _spend(budget: list[int], amount: int) -> None:
-    budget[0] -= amount
-    if budget[0] < 0:
-        raise EvaluationFailed(None, MEMORY_LIMIT)
-
-
-def _string(value: Item, prettify: Item) -> Item:
-    if isinstance(value, Utils.JList) and value.outer_wrapper:
-        value = value[0]
-    return None if value is None else text_of(value, bool(prettify))
 
 
 def _number(value: Item) -> Item:
@@ -239,173 +103,6 @@ def _average(numbers: Item) -> Item:
     return None if not numbers else _sum(numbers) / len(numbers)
 
 
-def pad(text: Item, width: Item, filler: Item) -> Item:
-    """`$pad`, refused before it takes memory."""
-    if text is None or width is None:
-        return text
-    if abs(width) > DEFAULT_LIMITS.value_bytes:
-        raise EvaluationFailed(None, MEMORY_LIMIT)
-    filler = filler or " "
-    missing = abs(int(width)) - len(text)
-    if missing <= 0:
-        return text
-    padding = (filler * (missing // len(filler) + 1))[:missing]
-    return text + padding if width > 0 else padding + text
-
-
-def _join(texts: Item, separator: Item) -> Item:
-    if texts is None:
-        return None
-    if sum(map(len, texts)) + len(texts) * len(separator or "") > DEFAULT_LIMITS.value_bytes:
-        raise EvaluationFailed(None, MEMORY_LIMIT)
-    return (separator or "").join(texts)
-
-
-def _found(pattern: Pattern, text: str) -> Iterator[Match]:
-    try:
-        for match in pattern.find(text):
-            if match.start == match.end:
-                raise failed("D1004")
-            yield match
-    except PatternTooCostly:
-        raise EvaluationFailed(None, TIME_LIMIT) from None
-
-
-def _matches(matcher: Item, text: str) -> Iterator[tuple[str, int, int, list[Item]]]:
-    """What a matcher finds: text, start, end, groups. A matcher is a regex or a function of the expression."""
-    if isinstance(matcher, Pattern):
-        for match in _found(matcher, text):
-            yield match.text, match.start, match.end, [group if group is not None else "" for group in match.groups]
-        return
-    result = Functions.func_apply(matcher, [text])
-    while result is not None:
-        if not (isinstance(result, dict) and "match" in result and is_number(result.get("start"))):
-            raise failed("T1010")
-        yield result["match"], int(result["start"]), int(result["end"]), list(result.get("groups") or [])
-        following = result.get("next")
-        result = Functions.func_apply(following, []) if following is not None else None
-
-
-def _contains(text: Item, token: Item) -> Item:
-    if text is None:
-        return None
-    if isinstance(token, str):
-        return token in text
-    return None if token is None else next(_matches(token, text), None) is not None
-
-
-def _match(text: Item, pattern: Item, limit: Item) -> Item:
-    if text is None:
-        return None
-    if limit is not None and limit < 0:
-        raise failed("D3040", limit)
-    result = Utils.create_sequence()
-    for found, start, _, groups in _matches(pattern, text):
-        if limit is not None and len(result) >= limit:
-            break
-        result.append({"match": found, "index": start, "groups": groups})
-    return result
-
-
-def _split(text: Item, separator: Item, limit: Item) -> Item:
-    if text is None:
-        return None
-    if limit is not None and limit < 0:
-        raise failed("D3020", limit)
-    if isinstance(separator, str):
-        parts = text.split(separator) if separator else list(text)
-    else:
-        parts, place = [], 0
-        for _, start, end, _ in _matches(separator, text):
-            parts.append(text[place:start])
-            place = end
-        parts.append(text[place:])
-    return parts if limit is None else parts[: math.floor(limit)]
-
-
-def _replace(text: Item, pattern: Item, replacement: Item, limit: Item) -> Item:
-    if text is None:
-        return None
-    if pattern == "":
-        raise failed("D3010")
-    if limit is not None and limit < 0:
-        raise failed("D3011")
-    if isinstance(pattern, str) and isinstance(replacement, str):
-        grown = len(text) + text.count(pattern) * max(0, len(replacement) - len(pattern))
-        if grown > DEFAULT_LIMITS.value_bytes:
-            raise EvaluationFailed(None, MEMORY_LIMIT)
-        return text.replace(pattern, replacement, -1 if limit is None else math.ceil(limit))
-    parts: list[str] = []
-    place, size = 0, 0
-    for count, (found, start, end, groups) in enumerate(_literal(pattern, text)):
-        if limit is not None and count >= limit:
-            break
-        new = _substitute(replacement, found, start, groups)
-        size += start - place + len(new)
-        if size > DEFAULT_LIMITS.value_bytes:
-            raise EvaluationFailed(None, MEMORY_LIMIT)
-        parts += (text[place:start], new)
-        place = end
-    return "".join((*parts, text[place:]))
-
-
-def _literal(pattern: Item, text: str) -> Iterator[tuple[str, int, int, list[Item]]]:
-    if not isinstance(pattern, str):
-        return _matches(pattern, text)
-    return ((pattern, m.start(), m.end(), []) for m in re.finditer(re.escape(pattern), text))
-
-
-def _substitute(replacement: Item, found: str, start: int, groups: list[Item]) -> str:
-    if isinstance(replacement, str):
-        return _expanded(replacement, found, groups)
-    result = Functions.func_apply(replacement, [{"match": found, "index": start, "groups": groups}])
-    if not isinstance(result, str):
-        raise failed("D3012", result)
-    return result
-
-
-def _expanded(template: str, found: str, groups: list[Item]) -> str:
-    """`$$` is a dollar, `$0` the match, `$n` a group; of two digits only as many as there are groups."""
-    digits = max(1, len(str(len(groups)))) if groups else 1
-
-    def value(match: re.Match[str]) -> str:
-        text = match.group(1)
-        if text == "$":
-            return "$"
-        if not text.isdigit():
-            return "$" + text
-        if text[0] == "0":
-            return found + text[1:]
-        number = int(text)
-        if number > len(groups) and len(text) > 1:
-            number, rest = int(text[0]), text[1:]
-            return (groups[number - 1] if number <= len(groups) else "") + rest
-        return groups[number - 1] if number <= len(groups) else ""
-
-    return re.sub(rf"\$(\$|[0-9]{{1,{digits}}}|.|$)", value, template, flags=re.DOTALL)
-
-
-def _base64decode(text: Item) -> Item:
-    if text is None:
-        return None
-    try:
-        return base64.b64decode(text.encode() + b"==").decode("utf-8", "replace")
-    except ValueError:
-        raise EvaluationFailed(None, "Illegal base64 character") from None  # AWS gives no stable text [U]
-
-
-def _url(function: Callable[[str], str], name: str) -> Callable[[Item], Item]:
-    def call(text: Item) -> Item:
-        if text is None:
-            return None
-        try:
-            return function(text)
-        except UnicodeError:
-            raise failed("D3140", name, text) from None
-
-    return call
-
-
 def _sorted(items: Item, comparator: Item) -> Item:
     if items is None or len(items) <= 1:
         return items
@@ -435,15 +132,6 @@ def _distinct(items: Item) -> Item:
     kept = {key(item): item for item in reversed(items)}
     values = [kept[k] for k in dict.fromkeys(map(key, items))]
     return Utils.create_sequence_from_iter(values) if isinstance(items, Utils.JList) and items.sequence else values
-
-
-def key(value: Item) -> object:
-    """A hashable stand-in: equal values have equal keys, `1` and `true` differ."""
-    if isinstance(value, list):
-        return ("list", *map(key, value))
-    if isinstance(value, dict):
-        return ("object", frozenset((name, key(member)) for name, member in value.items()))
-    return (isinstance(value, bool), id(value) if not isinstance(value, (str, int, float, bool)) else value)
 
 
 def _zip(*lists: Item) -> Item:
@@ -587,35 +275,24 @@ def _extra(name: str, function: Callable[..., Any], count: int) -> Callable[...,
     return call
 
 
-def with_nulls(value: Item) -> Item:
-    """A JSON value in the port's form: null as NULL at every depth, numbers in the language's model."""
-    if value is None:
-        return NULL
-    if isinstance(value, dict):
-        return {name: with_nulls(member) for name, member in value.items()}
-    if isinstance(value, list):
-        return [with_nulls(member) for member in value]
-    return settled(value)
-
-
 FUNCTIONS: Final[dict[str, tuple[str, Callable[..., Item]]]] = {
     "abs": ("<n-:n>", _abs),
     "append": ("<xx:a>", Functions.append),
     "assert": ("<bs?:x>", _assert),
     "average": ("<a<n>:n>", _average),
-    "base64decode": ("<s-:s>", _base64decode),
+    "base64decode": ("<s-:s>", texts.base64decode),
     "base64encode": ("<s-:s>", lambda text: None if text is None else base64.b64encode(text.encode()).decode()),
     "boolean": ("<x-:b>", Functions.to_boolean),
     "ceil": ("<n-:n>", _ceil),
     "clone": ("<(oa)-:o>", lambda value: value),
-    "contains": ("<s-(sf):b>", _contains),
+    "contains": ("<s-(sf):b>", texts.contains),
     "count": ("<a:n>", _count),
-    "decodeUrl": ("<s-:s>", _url(Functions.decode_url, "decodeUrl")),
-    "decodeUrlComponent": ("<s-:s>", _url(Functions.decode_url_component, "decodeUrlComponent")),
+    "decodeUrl": ("<s-:s>", texts.url(Functions.decode_url, "decodeUrl")),
+    "decodeUrlComponent": ("<s-:s>", texts.url(Functions.decode_url_component, "decodeUrlComponent")),
     "distinct": ("<x:x>", _distinct),
     "each": ("<o-f:a>", Functions.each),
-    "encodeUrl": ("<s-:s>", _url(Functions.encode_url, "encodeUrl")),
-    "encodeUrlComponent": ("<s-:s>", _url(Functions.encode_url_component, "encodeUrlComponent")),
+    "encodeUrl": ("<s-:s>", texts.url(Functions.encode_url, "encodeUrl")),
+    "encodeUrlComponent": ("<s-:s>", texts.url(Functions.encode_url_component, "encodeUrlComponent")),
     "error": ("<s?:x>", _error),
     "exists": ("<x:b>", Functions.exists),
     "filter": ("<af>", Functions.filter),
@@ -624,32 +301,32 @@ FUNCTIONS: Final[dict[str, tuple[str, Callable[..., Item]]]] = {
     "formatInteger": ("<n-s:s>", _picture(Functions.format_integer)),
     "formatNumber": ("<n-so?:s>", _picture(_format_number)),
     "fromMillis": ("<n-s?s?:s>", _picture(Functions.datetime_from_millis)),
-    "join": ("<a<s>s?:s>", _join),
+    "join": ("<a<s>s?:s>", texts.join),
     "keys": ("<x-:a<s>>", Functions.keys),
     "length": ("<s-:n>", lambda text: None if text is None else len(text)),
     "lookup": ("<x-s:x>", Functions.lookup),
     "lowercase": ("<s-:s>", lambda text: None if text is None else text.lower()),
     "map": ("<af>", Functions.map),
-    "match": ("<s-f<s:o>n?:a<o>>", _match),
+    "match": ("<s-f<s:o>n?:a<o>>", texts.match),
     "max": ("<a<n>:n>", lambda numbers: max(numbers) if numbers else None),
     "merge": ("<a<o>:o>", _merge),
     "min": ("<a<n>:n>", lambda numbers: min(numbers) if numbers else None),
     "not": ("<x-:b>", Functions.not_),
     "number": ("<(nsb)-:n>", _number),
-    "pad": ("<s-ns?:s>", pad),
+    "pad": ("<s-ns?:s>", texts.pad),
     "parseInteger": ("<s-s:n>", _picture(_parse_integer)),
     "power": ("<n-n:n>", _power),
     "reduce": ("<afj?:j>", Functions.fold_left),
-    "replace": ("<s-(sf)(sf)n?:s>", _replace),
+    "replace": ("<s-(sf)(sf)n?:s>", texts.replace),
     "reverse": ("<a:a>", Functions.reverse),
     "round": ("<n-n?:n>", _round),
     "sift": ("<o-f?:o>", Functions.sift),
     "single": ("<af?>", Functions.single),
     "sort": ("<af?:a>", _sorted),
-    "split": ("<s-(sf)n?:a<s>>", _split),
+    "split": ("<s-(sf)n?:a<s>>", texts.split),
     "spread": ("<x-:a<o>>", Functions.spread),
     "sqrt": ("<n-:n>", _sqrt),
-    "string": ("<x-b?:s>", _string),
+    "string": ("<x-b?:s>", texts.string),
     "substring": ("<s-nn?:s>", Functions.substring),
     "substringAfter": ("<s-s:s>", Functions.substring_after),
     "substringBefore": ("<s-s:s>", Functions.substring_before),

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from asfn.language.jsonata import library
+from asfn.language.jsonata import library, texts
 from asfn.language.jsonata.failures import (
     MEMORY_LIMIT,
     STACK_LIMIT,
@@ -22,7 +22,7 @@ from asfn.language.jsonata.failures import (
     is_known,
     non_finite_name,
 )
-from asfn.language.jsonata.library import NULL, Item, failed, is_number, settled
+from asfn.language.jsonata.items import NULL, CheckedSignature, Item, failed, is_number, key, settled, with_nulls
 from asfn.language.jsonata.port import Functions, JException, Jsonata, Parser, Utils
 from asfn.language.jsonata.regex import Pattern
 from asfn.language.jsonata.seam import UNDEFINED, EngineName, Limits, Result
@@ -87,7 +87,7 @@ class Native(Jsonata.JFunction):  # type: ignore[misc]  # the library has no typ
     def __init__(self, name: str, signature: str, function: Any) -> None:
         super().__init__(None, None)
         self.function_name = name
-        self.signature = library.CheckedSignature(signature, name)
+        self.signature = CheckedSignature(signature, name)
         self.nargs = self.signature.get_number_of_args()
         self.implementation = function
 
@@ -137,8 +137,8 @@ class Evaluator(Jsonata):  # type: ignore[misc]  # the library has no types
         for name, entry in library.for_environment(env).items():
             frame.bindings[name] = Native(name, *entry)
         for name, value in roots.items():
-            frame.bindings[name] = library.with_nulls(value)
-        context = None if document is UNDEFINED else library.with_nulls(document)
+            frame.bindings[name] = with_nulls(value)
+        context = None if document is UNDEFINED else with_nulls(document)
         frame.bindings["$"] = context
         if isinstance(context, list):
             context = Utils.create_sequence(context)
@@ -235,18 +235,18 @@ class Evaluator(Jsonata):  # type: ignore[misc]  # the library has no types
     def evaluate_equality_expression(self, lhs: Item, rhs: Item, op: str | None) -> Item:
         if lhs is None or rhs is None:
             return False
-        return (library.key(lhs) == library.key(rhs)) == (op == "=")
+        return (key(lhs) == key(rhs)) == (op == "=")
 
     def evaluate_includes_expression(self, lhs: Item, rhs: Item) -> Item:
         if lhs is None or rhs is None:
             return False
         members = rhs if isinstance(rhs, list) else [rhs]
-        wanted = library.key(lhs)
-        return any(library.key(member) == wanted for member in members)
+        wanted = key(lhs)
+        return any(key(member) == wanted for member in members)
 
     def evaluate_string_concat(self, lhs: Item, rhs: Item) -> str:
-        left = "" if lhs is None else library.text_of(lhs)
-        right = "" if rhs is None else library.text_of(rhs)
+        left = "" if lhs is None else texts.text_of(lhs)
+        right = "" if rhs is None else texts.text_of(rhs)
         if len(left) + len(right) > self.limits.value_bytes:
             raise EvaluationFailed(None, MEMORY_LIMIT)
         self.charge((len(left) + len(right)) // 10)
@@ -345,7 +345,7 @@ def _result(value: Item, limits: Limits) -> Result:
 
 
 class _Plain:
-    """Makes JSON of a raw result, within a budget of bytes; a part that is shared is made once and counted each time."""
+    """Makes JSON of a raw result within a budget of bytes; a shared part is made once and counted each time."""
 
     __slots__ = ("left", "made")
 

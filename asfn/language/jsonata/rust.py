@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import jsonatapy
 
 from asfn._json import Json
-from asfn.language.jsonata import dialect, library, plain
+from asfn.language.jsonata import dialect, plain, texts
 from asfn.language.jsonata.failures import (
     MEMORY_LIMIT,
     STACK_LIMIT,
@@ -249,7 +249,7 @@ def _pad(text: Any, width: Any = None, filler: Any = None) -> Any:
     if isinstance(width, bool) or not isinstance(width, (int, float)):
         raise ValueError("T0410: argument 2 of pad")
     try:
-        return library.pad(text, width, filler if isinstance(filler, str) else None)
+        return texts.pad(text, width, filler if isinstance(filler, str) else None)
     except EvaluationFailed as error:
         raise ValueError(error.message) from None
 

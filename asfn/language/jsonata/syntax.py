@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from asfn.language.jsonata.library import FUNCTIONS, CheckedSignature
+from asfn.language.jsonata.items import CheckedSignature
+from asfn.language.jsonata.library import FUNCTIONS
 from asfn.language.jsonata.parsing import Node, parse
 
 ROOT: Final = "$$"

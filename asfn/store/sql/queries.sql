@@ -119,6 +119,9 @@ UPDATE executions SET owner = NULL, wake_at = ?2 WHERE key = ?1;
 -- name: select_frames
 SELECT path, body, texts FROM frames WHERE execution = :key;
 
+-- name: select_last_event_id
+SELECT last_id FROM segments WHERE execution = :key ORDER BY last_id DESC LIMIT 1;
+
 -- name: select_segments
 SELECT first_id, last_id, body, texts FROM segments
 WHERE execution = :key AND last_id > :after_id ORDER BY last_id LIMIT :limit;

@@ -1,0 +1,1 @@
+"""Random definitions, from a seed: valid machines that run, and texts that are hardly definitions any more."""
