@@ -19,9 +19,10 @@ DEFAULT_ACCOUNT: Final = "123456789012"
 
 # api.md section 2: white space, brackets, wildcards, and the control and non-characters are refused.
 _BAD_NAME: Final = re.compile(r"[\s<>{}\[\]?*\"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f\ufffe\uffff\ud800-\udfff\U0010ffff]")
+# Region and account are not looked at, as in language/resources.py [A].
 _LAMBDA: Final = re.compile(
-    r"arn:(?P<partition>aws[\w-]*):lambda:(?P<region>[\w-]+):(?P<account>\d{12}):function:"
-    r"(?P<name>[\w$-]+)(?::(?P<qualifier>[\w$-]+))?"
+    r"arn:(?P<partition>aws[\w-]*):lambda:(?P<region>[^:\s]*):(?P<account>[^:\s]*):function:"
+    r"(?P<name>[\w.$-]+)(?::(?P<qualifier>[\w.$-]+))?"
 )
 
 Pattern = Literal["", "sync", "sync:2", "waitForTaskToken"]
@@ -128,7 +129,7 @@ def parse_task_resource(text: str) -> TaskResource:
     parts = text.split(":")
     if len(parts) == 7 and parts[0] == "arn" and parts[2] == "states" and parts[5] == "activity" and parts[6]:
         return TaskResource(text, "activity", "activity", parts[6], region=parts[3], account=parts[4])
-    if len(parts) < 7 or parts[0] != "arn" or parts[2] != "states" or parts[3] or parts[4]:
+    if len(parts) < 7 or parts[0] != "arn" or parts[2] != "states":  # a region or account in it is but warned of
         raise InvalidArn(f"Invalid Arn: '{text}' is neither a Lambda function, an activity nor a service integration")
     service, rest = (f"aws-sdk:{parts[6]}", parts[7:]) if parts[5] == "aws-sdk" else (parts[5], parts[6:])
     action, _, suffix = ":".join(rest).partition(".")

@@ -40,11 +40,12 @@ from asfn.tasks.function import FunctionHandler
 from asfn.tasks.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from asfn._json import Json
     from asfn.arn import TaskResource
     from asfn.runtime.execution import Run
+    from asfn.runtime.single_state import StateRun
     from asfn.store.protocol import Store
     from asfn.store.records import EngineRow, ExecutionStatus, MachineType
     from asfn.tasks.lambda_ import LambdaHandler
@@ -377,6 +378,26 @@ class Engine:
     def running(self, arn: str) -> Run | None:
         """The run of an execution in this engine; None when it runs elsewhere or has ended. For handles."""
         return self._running().running(arn)
+
+    async def test_state(self, request: Mapping[str, Any], *, waits: bool = True) -> StateRun:
+        """Run one state by itself, as AWS's TestState does; its answer is `response` of what is returned.
+
+        request: the members of AWS's call, `{"definition": "...", "stateName": ..., "input": ..., "mock": ...}` (Any:
+        each is checked).   waits: whether a Wait really waits. A Task without a mock goes to this engine's functions
+        and routes. Nothing is stored. Raises DefinitionError, UnsupportedState, InvalidParameter,
+        InvalidExecutionInput and UnroutedResource.
+        """
+        from asfn.runtime.single_state import run_state
+
+        return await run_state(
+            request,
+            resolver=self._resolver,
+            clock=self.clock,
+            limits=self.limits,
+            random=self._random,
+            arns=self.arns,
+            waits=waits,
+        )
 
     async def join(self) -> None:
         """Return when no execution of this engine is running."""

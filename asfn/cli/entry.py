@@ -26,6 +26,7 @@ _COMMANDS: Final = {
     "run": ("asfn.cli.run", "Run a definition once and print its output."),
     "resume": ("asfn.cli.resume", "Continue whatever is unfinished."),
     "validate": ("asfn.cli.validate", "Check definitions and print every finding."),
+    "test-state": ("asfn.cli.test_state", "Run one state by itself and show every stage of its data."),
     "list": ("asfn.cli.executions", "List executions, newest first."),
     "show": ("asfn.cli.executions", "Show one execution."),
     "history": ("asfn.cli.executions", "Print an execution's events."),
@@ -46,7 +47,7 @@ class _Commands(click.Group):
         from importlib import import_module
 
         module = vars(import_module(_COMMANDS[cmd_name][0]))
-        found = module["list_" if cmd_name == "list" else cmd_name]
+        found = module["list_" if cmd_name == "list" else cmd_name.replace("-", "_")]
         assert isinstance(found, click.Command)
         return found
 

@@ -22,7 +22,7 @@ _Select: TypeAlias = Callable[[Json, Environment], Json]
 _Holds: TypeAlias = Callable[[Any, Any], bool]
 _Key: TypeAlias = Callable[[Any], Any]  # the value to compare by, or None when the type does not fit
 
-_MAX_NESTING: Final = 100
+MAX_NESTING: Final = 100
 _IGNORED: Final = frozenset(("Next", "Comment", "Assign", "Variable"))
 _JUNCTIONS: Final = ("And", "Or", "Not")
 
@@ -63,8 +63,8 @@ def rule_paths(rule: JsonObject) -> tuple[Path, ...]:
 def _compiled(rule: Json, depth: int) -> Test:
     if not isinstance(rule, dict):
         raise ChoiceSyntaxError("a choice rule must be an object")
-    if depth > _MAX_NESTING:
-        raise ChoiceSyntaxError(f"choice rules nest at most {_MAX_NESTING} deep")
+    if depth > MAX_NESTING:
+        raise ChoiceSyntaxError(f"choice rules nest at most {MAX_NESTING} deep")
     fields = [field for field in rule if field not in _IGNORED]
     if len(fields) != 1:
         raise ChoiceSyntaxError("a choice rule needs exactly one comparison, or one of And, Or, Not")

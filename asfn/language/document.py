@@ -128,6 +128,8 @@ def read_document(
     if not isinstance(source, str):
         return Document(source, None, name)
     text = source.removeprefix("\ufeff")
+    if not text.isascii():
+        _check_unicode(text)
     if not text.strip():
         blank = Diagnostic("ERROR", "SCHEMA_VALIDATION_FAILED", "Definition must be a valid JSON object")
         raise DefinitionError([blank])  # [A] test_validate_state_machine_definition_not_a_definition[EMPTY_STRING]
@@ -177,6 +179,15 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _check_unicode(text: str) -> None:
+    """Refuse a text with a lone surrogate, which no finding could show."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        line, column = Lines(text).position(error.start)
+        _refuse(f"The definition is not Unicode text: character {error.start} is a lone surrogate", line, column)
 
 
 def _read_yaml(text: str, name: str | None) -> Document:

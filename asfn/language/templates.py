@@ -25,7 +25,7 @@ from asfn.language.paths import (
 
 _Evaluate: TypeAlias = Callable[[Json, Environment], Json]
 
-_MAX_NESTING: Final = 200
+MAX_NESTING: Final = 200
 _TEXT_FUNCTIONS: Final = frozenset(
     f"States.{name}"
     for name in ("Format", "JsonToString", "ArrayGetItem", "Base64Encode", "Base64Decode", "Hash", "UUID")
@@ -98,8 +98,8 @@ def _invalid(key: str, place: tuple[str | int, ...]) -> TemplateSyntaxError:
 
 def _compiled(template: Json, paths: list[Path], place: tuple[str | int, ...]) -> _Evaluate | None:
     """The evaluation of a template, or None when it is literal all through."""
-    if len(place) > _MAX_NESTING:
-        raise TemplateSyntaxError(f"a template may nest at most {_MAX_NESTING} levels", str(place[-1]), place)
+    if len(place) > MAX_NESTING:
+        raise TemplateSyntaxError(f"a template may nest at most {MAX_NESTING} levels", str(place[-1]), place)
     if isinstance(template, dict):
         return _compiled_object(template, paths, place)
     if isinstance(template, list):

@@ -15,7 +15,7 @@ from asfn._json import Json, JsonObject, Payload
 from asfn.errors import StateFailed
 from asfn.language.choice import compile_comparison
 from asfn.language.jsonata import compile_value, is_expression
-from asfn.language.model import MISSING, ChoiceState, FailState, MapState, PassState, WorkState
+from asfn.language.model import MISSING, ChoiceState, FailState, MapState, PassState, TaskState, WorkState
 from asfn.language.paths import PathNotFound, compile_path
 from asfn.language.source_json import JsonSyntaxError, parse_positions
 from asfn.language.templates import compile_template
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from asfn.language.model import QueryLanguage, State
     from asfn.limits import Limits
-    from asfn.plan.effects import Step
+    from asfn.plan.effects import FailureKind, Step
     from asfn.plan.scope import Scope
 
 
@@ -105,9 +105,11 @@ class Inspector:
         """The state from the result of its work on."""
         assert self._compiled.settle is not None
         self.result = result
+        if isinstance(self.state, WorkState):
+            self._see("result", result)
+        if isinstance(self.state, TaskState) and result.size_bytes > self._limits.payload_bytes:
+            return self._refused_result()
         try:
-            if isinstance(self.state, WorkState):
-                self._check_size(result)
             return self._left(self._compiled.settle(self.scope, result))
         except StateFailed as error:
             return _failure_of(error)
@@ -202,13 +204,21 @@ class Inspector:
             self._check_size(step.output)
         return step
 
+    def _refused_result(self) -> Failure:
+        """A task result over the limit is an ordinary task failure, by the recording (asl.md 7.10)."""
+        resource = self._compiled.resource
+        assert resource is not None
+        name = resource.text if resource.family != "service" else resource.service
+        kind: FailureKind = "limit" if self._limits.data_limit_is_terminal else "task"
+        return Failure("States.DataLimitExceeded", _too_large(name), kind)
+
     def _check_size(self, payload: Payload) -> None:
         if payload.size_bytes > self._limits.payload_bytes:
-            raise StateFailed(
-                "States.DataLimitExceeded",
-                f"The state/task '{self.state.name}' returned a result with a size exceeding the maximum number of "
-                "bytes service limit.",
-            )
+            raise StateFailed("States.DataLimitExceeded", _too_large(self.state.name))
+
+
+def _too_large(name: str) -> str:
+    return f"The state/task '{name}' returned a result with a size exceeding the maximum number of bytes service limit."
 
 
 def _failure_of(error: StateFailed) -> Failure:

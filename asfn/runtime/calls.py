@@ -65,7 +65,7 @@ class Calls:
         try:
             return await self.supervise(work, name, deadline_at, heartbeat)
         finally:
-            # Whoever waits for quiet wakes a turn later; the caller goes on at once and has recorded the answer by then.
+            # Whoever waits for quiet wakes a turn later; the caller goes on at once and has recorded its answer then.
             self._flying -= 1
             if not self._flying:
                 for quiet in self._quiet:

@@ -125,6 +125,7 @@ class Run:
                 self._arm()
             if self._stopping is not None:  # stopped before the first step, or overdue when it was resumed
                 self.final = self._stopping
+                self._interpreter.cancel_jobs(root)
             elif root.outcome is None:
                 await self._run(root)
             await self._finish(root)

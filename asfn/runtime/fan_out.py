@@ -236,7 +236,10 @@ class _FanOut:
         if failure is None:
             frame.last_id = children.last_id
             journal.record(f"{self.state.kind}StateSucceeded", children.last_id, now)
-        elif children.failed is not None:
+        else:
+            for child in children.waiting:  # alive in the store, never run in this process
+                self.interpreter.cancel_jobs(child)
+        if children.failed is not None and failure is not None:
             frame.last_id = children.failed.last_id
             if not failure.terminal:
                 self._record_aborts(children.failed, now)

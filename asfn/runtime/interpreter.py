@@ -8,11 +8,12 @@ history.md section 3, cited as "rule n". Fan-outs are in `fan_out.py`.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from typing import TYPE_CHECKING, Final
 
 from asfn._json import JsonError
-from asfn.errors import StateFailed, TaskFailed
+from asfn.errors import StateFailed, TaskFailed, UnroutedResource
 from asfn.plan.dataflow import variables_size
 from asfn.plan.effects import AwaitJob, CallTask, Failure, FanOut, SleepUntil, Success, Transition
 from asfn.plan.scope import Scope
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from asfn.runtime.clock import Clock
     from asfn.runtime.journal import Journal
     from asfn.tasks.protocol import Answer, Handler, Resolver
+
+logger = logging.getLogger("asfn.interpreter")
 
 # A loop of pure states lets others run this often, and commits this often (DESIGN section 5).
 TRANSITIONS_PER_TURN: Final = 64
@@ -107,10 +110,15 @@ class Interpreter:
             if isinstance(effect, FanOut):
                 outcome: Outcome | Submitted = await self._fan_out(frame, effect)
             else:
-                await self.journal.barrier()  # nothing happens outside before this line
-                if self.calls.closing:
-                    await self.calls.gate()
-                outcome = await self._perform(frame, effect)
+                try:
+                    await self.journal.barrier()  # nothing happens outside before this line
+                    if self.calls.closing:
+                        await self.calls.gate()
+                    outcome = await self._perform(frame, effect)
+                except asyncio.CancelledError:
+                    if self._given_up(frame):
+                        self.cancel_jobs(frame)
+                    raise
             self._settle(frame, effect, outcome)
 
     async def _fan_out(self, frame: Frame, effect: FanOut) -> Outcome:
@@ -304,12 +312,32 @@ class Interpreter:
             await self.clock.sleep_until(effect.at)
             return Success(frame.scope.input)
         call, job = (effect.call, effect.job) if isinstance(effect, AwaitJob) else (effect, None)
-        if call.timeout_at is not None and call.timeout_at <= self.clock.now():
-            return Failure("States.Timeout", None, "timeout")  # passed while nobody ran: no call
+        if call.timeout_at is not None and call.timeout_at <= self.clock.now():  # passed while nobody ran: no call
+            self.cancel_jobs(frame)
+            return Failure("States.Timeout", None, "timeout")
+        heartbeat = Heartbeat(call.heartbeat_seconds) if call.heartbeat_seconds is not None else None
+        handler, task_call = self._task_call(frame, call, heartbeat)
+        if frame.restored and isinstance(effect, CallTask) and self.resolver.on_resume(task_call) == "fail":
+            return Failure("States.TaskFailed", "The call was interrupted by a crash and is not to be repeated.")
+        name = self._call_name(frame)
+        answer: Answer | Late
+        try:
+            if isinstance(effect, AwaitJob):
+                work = _poll(handler, task_call, job, self.clock)
+                answer = await self.calls.supervise(work, name, call.timeout_at, heartbeat)
+            else:
+                answer = await self.calls.submission(handler.submit(task_call), name, call.timeout_at, heartbeat)
+        except TaskFailed as error:
+            return self._task_failure(error)
+        if isinstance(answer, str):
+            self.cancel_jobs(frame)
+            return Failure("States.Timeout", None, answer)
+        return answer if isinstance(answer, Submitted) else Success(answer.value)
+
+    def _task_call(self, frame: Frame, call: CallTask, heartbeat: Heartbeat | None) -> tuple[Handler, TaskCall]:
+        """Who answers, and what is asked. Raises UnroutedResource."""
         state = frame.state
         assert state.resource is not None
-        handler = self.resolver.resolve(state.resource)
-        heartbeat = Heartbeat(call.heartbeat_seconds) if call.heartbeat_seconds is not None else None
         task_call = TaskCall(
             resource=state.resource,
             payload=call.payload,
@@ -325,30 +353,28 @@ class Interpreter:
             token=call.token,
             heartbeat=heartbeat.beat if heartbeat is not None else _no_heartbeat,
         )
-        if frame.restored and isinstance(effect, CallTask) and self.resolver.on_resume(task_call) == "fail":
-            return Failure("States.TaskFailed", "The call was interrupted by a crash and is not to be repeated.")
-        name = f"{self.facts.name}:{state.name}"
-        answer: Answer | Late
-        try:
-            if isinstance(effect, AwaitJob):
-                work = _poll(handler, task_call, job, self.clock)
-                answer = await self.calls.supervise(work, name, call.timeout_at, heartbeat)
+        return self.resolver.resolve(state.resource), task_call
+
+    def _call_name(self, frame: Frame) -> str:
+        return f"{self.facts.name}:{frame.state.name}"
+
+    def cancel_jobs(self, frame: Frame) -> None:
+        """Cancel the submitted jobs that a frame and its children wait for, best effort: nobody waits for that."""
+        effect = frame.effect
+        if isinstance(effect, AwaitJob):
+            try:
+                handler, task_call = self._task_call(frame, effect.call, None)
+            except UnroutedResource as error:
+                logger.warning("a job of %s cannot be cancelled: %s", self.facts.arn, error)
             else:
-                answer = await self.calls.submission(handler.submit(task_call), name, call.timeout_at, heartbeat)
-        except TaskFailed as error:
-            return self._task_failure(error)
-        except asyncio.CancelledError:
-            if isinstance(effect, AwaitJob) and self._given_up(frame):
-                self.calls.spawn(handler.cancel(task_call, job), f"cancel {name}")
-            raise
-        if isinstance(answer, str):
-            if isinstance(effect, AwaitJob):
-                self.calls.spawn(handler.cancel(task_call, job), f"cancel {name}")
-            return Failure("States.Timeout", None, answer)
-        return answer if isinstance(answer, Submitted) else Success(answer.value)
+                self.calls.spawn(handler.cancel(task_call, effect.job), f"cancel {self._call_name(frame)}")
+        if frame.children is not None:
+            for child in frame.children.frames:
+                if child is not None and child.outcome is None:
+                    self.cancel_jobs(child)
 
     def _given_up(self, frame: Frame) -> bool:
-        """Whether a cancelled frame is not to go on: its execution was ended, or a sibling failed. Not so when parked."""
+        """Whether a cancelled frame is done with: its execution was ended, or a sibling failed. Not so when parked."""
         above = frame.parent
         while not self.stopping and above is not None:
             if above.children is not None and above.children.stopped:

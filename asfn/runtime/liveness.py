@@ -28,8 +28,10 @@ class EngineLock:
         if fcntl is None:
             return
         with contextlib.suppress(OSError):
-            self._file = open(self._path, "a")  # noqa: SIM115  # held for the engine's life
+            # Locked before it has its name: nobody may find it free while the engine comes to life.
+            self._file = open(f"{self._path}.new", "a")  # noqa: SIM115  # held for the engine's life
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.rename(f"{self._path}.new", self._path)
 
     def release(self) -> None:
         if self._file is not None:
@@ -44,14 +46,22 @@ def lock_path(database_path: str, engine_id: int) -> str:
 
 
 def is_dead(database_path: str, engine_id: int) -> bool:
-    """True when the engine's lock file is there and nobody holds it: its process is gone. The file is removed then."""
+    """True when the engine's lock file is there and nobody holds it: its process is gone.
+
+    The file stays until `forget`, which belongs after the takeover: whoever dies in between leaves it to the next.
+    """
     if fcntl is None:
         return False
     path = lock_path(database_path, engine_id)
     try:
-        with open(path, "a" if os.path.exists(path) else "r") as file:
+        with open(path, "r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.unlink(path)
             return True
     except OSError:  # held by a living process, or never made: the lease decides
         return False
+
+
+def forget(database_path: str, engine_id: int) -> None:
+    """Remove the lock file of an engine that is dead and taken over."""
+    with contextlib.suppress(OSError):
+        os.unlink(lock_path(database_path, engine_id))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from asfn._json import Json, JsonObject, Payload
-from asfn.arn import DEFAULT_ACCOUNT, DEFAULT_REGION, Arns, new_uuid
+from asfn.arn import Arns, new_uuid
 from asfn.errors import InvalidParameter, TaskFailed, UnroutedResource
 from asfn.language.model import MISSING, MapState
 from asfn.limits import Limits
@@ -41,6 +41,7 @@ class StateRun:
     """One tested state.
 
     response: AWS's answer.   inspector: the stages, for more than AWS tells.   step: how the state was left.
+    woken_at: when a Wait ends, waited for or not.
     """
 
     request: StateRequest
@@ -48,6 +49,7 @@ class StateRun:
     inspector: Inspector
     step: Step
     recovery: Recovery | None
+    woken_at: float | None = None
 
 
 async def run_state(
@@ -57,31 +59,36 @@ async def run_state(
     clock: Clock | None = None,
     limits: Limits | None = None,
     random: Random | None = None,
-    region: str = DEFAULT_REGION,
-    account: str = DEFAULT_ACCOUNT,
+    arns: Arns | None = None,
+    waits: bool = True,
 ) -> StateRun:
     """AWS's TestState. The request has the members of AWS's call, the response of what is returned those of its answer.
 
     `{"definition": "{\\"Type\\": \\"Pass\\", \\"End\\": true}"}` gives `{"output": "{}", "status": "SUCCEEDED"}`.
-    resolver: finds the handler of a Task without a mock.   clock: a Wait without a mock waits by it.
+    resolver: finds the handler of a Task without a mock.   waits: whether a Wait really waits, for five minutes at
+    most, as it does on AWS; else it is left at once.
     Raises DefinitionError and UnsupportedState (InvalidDefinition), InvalidParameter (ValidationException),
     InvalidExecutionInput, and UnroutedResource when nobody answers the Task.
     """
     asked = read_request(request)
     clock = clock or SystemClock()
-    arns = Arns(region, account)
-    scope = _scope(asked, arns, clock.now(), random or random_module.Random())
+    scope = _scope(asked, arns or Arns(), clock.now(), random or random_module.Random())
     inspector = Inspector(asked.state, limits or Limits.aws(), scope, asked.reader_items)
     step = inspector.begin()
     if isinstance(step, FanOut) and asked.mock is not None:
         _check_iterations(asked, step)
+    woken_at: float | None = None
     if isinstance(step, (CallTask, FanOut, SleepUntil)):
-        outcome = await _work(asked, inspector, step, resolver, clock)
+        if isinstance(step, SleepUntil):
+            woken_at = step.at
+            outcome = await _sleep(step, scope, clock) if waits else Success(scope.input)
+        else:
+            outcome = await _work(asked, inspector, step, resolver, clock)
         scope.now = clock.now()
         step = inspector.settle(outcome.output) if isinstance(outcome, Success) else outcome
     recovery = inspector.recover(step) if isinstance(step, Failure) else None
     response = _response(asked, inspector, step, recovery)
-    return StateRun(asked, response, inspector, step, recovery)
+    return StateRun(asked, response, inspector, step, recovery, woken_at)
 
 
 def _scope(asked: StateRequest, arns: Arns, now: float, random: Random) -> Scope:
@@ -129,7 +136,7 @@ def _iterations(asked: StateRequest, step: FanOut) -> int:
 async def _work(
     asked: StateRequest,
     inspector: Inspector,
-    step: CallTask | FanOut | SleepUntil,
+    step: CallTask | FanOut,
     resolver: Resolver | None,
     clock: Clock,
 ) -> Success | Failure:
@@ -142,12 +149,14 @@ async def _work(
         if isinstance(step, FanOut) and inspector.exceeds_tolerance(failed, _iterations(asked, step)):
             return Failure("States.ExceedToleratedFailureThreshold", _THRESHOLD)
         return Success(asked.mock.result)
-    ends_at = clock.now() + LONGEST_RUN_SECONDS
-    if isinstance(step, SleepUntil):
-        await clock.sleep_until(min(step.at, ends_at))
-        return Success(inspector.scope.input) if step.at <= ends_at else Failure("States.Timeout", None, "timeout")
     assert isinstance(step, CallTask)  # a fan-out without a mock was refused
-    return await _call(asked, inspector.scope, step, resolver, clock, ends_at)
+    return await _call(asked, inspector.scope, step, resolver, clock, clock.now() + LONGEST_RUN_SECONDS)
+
+
+async def _sleep(step: SleepUntil, scope: Scope, clock: Clock) -> Success | Failure:
+    ends_at = clock.now() + LONGEST_RUN_SECONDS
+    await clock.sleep_until(min(step.at, ends_at))
+    return Success(scope.input) if step.at <= ends_at else Failure("States.Timeout", None, "timeout")
 
 
 async def _call(

@@ -14,7 +14,7 @@ from asfn.runtime.clock import fulfil
 from asfn.runtime.execution import Run
 from asfn.runtime.interpreter import Interpreter
 from asfn.runtime.journal import Journal, SilentJournal
-from asfn.runtime.liveness import is_dead
+from asfn.runtime.liveness import forget, is_dead
 from asfn.store.records import ExecutionRow, Start
 
 if TYPE_CHECKING:
@@ -128,36 +128,6 @@ class Supervisor:
             except Exception:  # rows that cannot be read back: ours to mend, and no reason to keep the others waiting
                 logger.exception("%s cannot be resumed and is left as it is", row.arn)
 
-    def _launch_unseen(
-        self, row: ExecutionRow, machine: CompiledMachine, starting: asyncio.Future[ExecutionRow | None]
-    ) -> None:
-        if starting.cancelled() or starting.exception() is not None or self._calls.closing:
-            return
-        if starting.result() is None:
-            self._launch(row, machine, None)
-
-    async def resume(self, rows: list[ExecutionRow]) -> None:
-        """Go on with executions that this engine has claimed, each from where its frames stand."""
-        for row in rows:
-            try:
-                plan = await self._machines.plan(row.digest)
-                frames = await self._store.frames(row.key)
-                last_id = await self._store.last_event_id(row.key)
-            except AsfnError as error:
-                logger.error("%s cannot be resumed and is left as it is: %s", row.arn, error)
-                continue
-            try:
-                self._launch(row, plan.machine, frames, last_id)
-            except Exception:  # rows that cannot be read back: ours to mend, and no reason to keep the others waiting
-                logger.exception("%s cannot be resumed and is left as it is", row.arn)
-
-    async def _last_id(self, key: int) -> int:
-        """The id of the last event of an execution's history."""
-        last = 0
-        while segments := await self._store.segments(key, after_id=last, limit=1_000):
-            last = segments[-1].last_id
-        return last
-
     def _launch(self, row: ExecutionRow, machine: CompiledMachine, frames: object, last_id: int = 0) -> Run:
         express = row.type == "EXPRESS"
         journal: Journal = (
@@ -258,4 +228,7 @@ class Supervisor:
             if database_path is not None and is_dead(database_path, other.id)
         ]
         rows = await self._store.claim(self._engine, self._clock.now(), dead=dead)
+        for engine_id in dead:
+            assert database_path is not None
+            forget(database_path, engine_id)
         await self.resume([row for row in rows if row.arn not in self._runs])

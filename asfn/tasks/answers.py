@@ -12,6 +12,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from asfn._json import Json, JsonObject
     from asfn.arn import TaskResource
 
@@ -90,6 +92,9 @@ _SDK_APIS: Final = {
     "simpledb": "sdb",
 }
 
+# Bounds that AWS checks where the model at hand has wider ones [A] (test_strict_mode_aws_sdk_lambda_get_function_task).
+_NARROWER: Final = {("lambda", "MemorySize"): {"max": 10_240}}
+
 _TEXTS: Final = frozenset({"string", "character", "timestamp", "blob"})
 _NUMBERS: Final = frozenset({"integer", "long", "float", "double", "bigdecimal", "short", "byte"})
 
@@ -102,19 +107,21 @@ def answer_fault(resource: TaskResource, answer: Json, mode: Mode) -> str | None
     """
     if mode == "NONE" or resource.family != "service" or resource.pattern == "waitForTaskToken":
         return None
-    shape = _result_shape(resource)
-    if shape is None:
+    found = _result_shape(resource)
+    if found is None:
         return None
+    api, shape = found
     sdk = resource.service.startswith("aws-sdk:")
     name = f"{resource.service}:{resource.action}"
     parsed = _PARSED.get(f"{name}.{resource.pattern}" if resource.pattern else name, frozenset())
-    return _Checker(strict=mode == "STRICT", sdk=sdk, parsed=parsed).structure(shape, answer, None, top=True)
+    return _Checker(api, strict=mode == "STRICT", sdk=sdk, parsed=parsed).structure(shape, answer, None, top=True)
 
 
 class _Checker:
     """Walks an answer beside its model; each method gives the first fault, or None."""
 
-    def __init__(self, *, strict: bool, sdk: bool, parsed: frozenset[str]) -> None:
+    def __init__(self, api: str, *, strict: bool, sdk: bool, parsed: frozenset[str]) -> None:
+        self.api = api
         self.strict = strict
         self.member_name = java_name if sdk else upper_first
         self.parsed = parsed
@@ -143,7 +150,7 @@ class _Checker:
         if kind in _TEXTS:
             return self.text(shape, value, name)
         if kind in _NUMBERS:
-            return _number_fault(shape, value, name)
+            return _number_fault({**shape.metadata, **_NARROWER.get((self.api, shape.name), {})}, value, name)
         if kind == "boolean":
             return None if isinstance(value, bool) else f"Field '{name}' must be a boolean"  # [U] wording
         if kind == "structure":
@@ -179,10 +186,10 @@ class _Checker:
         return None
 
 
-def _number_fault(shape: _Shape, value: Json, name: str) -> str | None:
+def _number_fault(bounds: Mapping[str, Any], value: Json, name: str) -> str | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return f"Field '{name}' must be a number"
-    least, most = shape.metadata.get("min"), shape.metadata.get("max")
+    least, most = bounds.get("min"), bounds.get("max")
     if least is not None and value < least:
         return f"Field '{name}' is less than the minimum value"
     if most is not None and value > most:
@@ -205,8 +212,8 @@ def java_name(name: str) -> str:
     return "".join(word[:1].upper() + word[1:].lower() for word in words.split())
 
 
-def _result_shape(resource: TaskResource) -> _Shape | None:
-    """The model of a Task's result; None where no API model tells it."""
+def _result_shape(resource: TaskResource) -> tuple[str, _Shape] | None:
+    """The API of a Task's result and the model there; None where no model tells it."""
     name = f"{resource.service}:{resource.action}"
     member: str | None = None
     if resource.service.startswith("aws-sdk:"):
@@ -223,9 +230,9 @@ def _result_shape(resource: TaskResource) -> _Shape | None:
         api, operation = _OPTIMISED_OPERATIONS.get(name, usual)
     shape = _output_shape(api, operation)
     if shape is None or member is None:
-        return shape
+        return (api, shape) if shape is not None else None
     inner = shape.members[member]
-    return inner.member if inner.type_name == "list" else inner
+    return api, inner.member if inner.type_name == "list" else inner
 
 
 @lru_cache(maxsize=64)

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import heapq
 import math
 import random
 import selectors
 from contextlib import contextmanager
+from datetime import timedelta
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ DEFAULT_START_AT: Final = 1735689600.0
 """2025-01-01T00:00:00Z, where a virtual clock begins unless it is told otherwise."""
 
 _LISTED_TASKS: Final = 8
+# Epoch seconds are floats with steps of 0.24 microseconds: what is that near to a moment is due at it.
+_SAME_MOMENT_SECONDS: Final = 1e-6
 
 
 class Deadlock(RuntimeError):
@@ -39,10 +44,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     seed: shuffles the steps of ready tasks; None keeps asyncio's order.
     patience_seconds: real seconds to wait for work outside the loop before that is called a Deadlock as well.
+    held: time moves only as far as `pass_time` says; waiting for more is a Deadlock. May be set at any moment.
     """
 
-    def __init__(self, *, seed: int | None = None, patience_seconds: float = 60) -> None:
+    def __init__(self, *, seed: int | None = None, patience_seconds: float = 60, held: bool = False) -> None:
+        self.held = held
         self._virtual_time = 0.0
+        self._stops: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._stop_numbers = count()
         self._open_work = 0
         self._patience_seconds = patience_seconds
         self._random = None if seed is None else random.Random(seed)
@@ -62,6 +71,17 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             yield
         finally:
             self._open_work -= 1
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let that much virtual time pass, and everything happen that is due until then, that moment included.
+
+        Returns when nothing is left to do but to wait for later. Raises ValueError for a negative number.
+        """
+        if not seconds >= 0:
+            raise ValueError(f"time cannot pass backwards: {seconds!r} seconds")
+        reached: asyncio.Future[None] = self.create_future()
+        heapq.heappush(self._stops, (self._virtual_time + seconds, next(self._stop_numbers), reached))
+        await reached
 
     def call_soon(  # type: ignore[override]  # typeshed ties args to the callback
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
@@ -108,12 +128,29 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
                 f"work outside the loop ({self._open_work} open) did not end within {self._patience_seconds} "
                 f"real seconds{_waiting_tasks(self)}"
             )
+        while self._stops and self._stops[0][2].done():  # whoever waited was cancelled
+            heapq.heappop(self._stops)
+        if self._stops and (
+            seconds is None or self._virtual_time + seconds > self._stops[0][0] + _SAME_MOMENT_SECONDS
+        ):
+            at, _, reached = heapq.heappop(self._stops)
+            reached.set_result(None)
+            self._move_to(max(at, self._virtual_time))
+            return
         if seconds is None:
             raise Deadlock(
                 "nothing is ready, no timer is set and no work outside the loop is open (work in threads or "
                 f"on sockets has to be counted with off_loop()){_waiting_tasks(self)}"
             )
-        self._virtual_time += seconds
+        if self.held and not self._stops:
+            raise Deadlock(
+                f"time is held, and nothing is due before {self._virtual_time + seconds:g} seconds on the loop's clock "
+                f"(now: {self._virtual_time:g}): let time pass with clock.advance(){_waiting_tasks(self)}"
+            )
+        self._move_to(self._virtual_time + seconds)
+
+    def _move_to(self, at: float) -> None:
+        self._virtual_time = at
         # asyncio fires what is due before time() + resolution. Beyond half a year a nanosecond vanishes in that
         # sum, and a timer that is due would never fire.
         self._clock_resolution = max(1e-9, math.ulp(self._virtual_time))
@@ -177,6 +214,31 @@ class VirtualClock:
     def call_at(self, at: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
         """Call back once when the clock shows `at`, epoch seconds; `cancel()` of the answer prevents it."""
         return self._loop.call_at(at - self._start_at, callback)
+
+    @property
+    def elapsed(self) -> timedelta:
+        """Virtual time since the loop was made, to the microsecond."""
+        return timedelta(seconds=self._loop.time())
+
+    async def advance(
+        self, seconds: float = 0, *, minutes: float = 0, hours: float = 0, days: float = 0, weeks: float = 0
+    ) -> None:
+        """Let virtual time pass, and everything happen that is due until then, that moment included.
+
+        `advance(0)` only lets what is due now happen. Needed where time is held; elsewhere it does no more and no less
+        than stop the test at that moment. Raises ValueError for a negative time.
+        """
+        time = timedelta(seconds=seconds, minutes=minutes, hours=hours, days=days, weeks=weeks)
+        await self._loop.pass_time(time.total_seconds())
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Time moves only with `advance` inside of this, also for whoever waits elsewhere."""
+        before, self._loop.held = self._loop.held, True
+        try:
+            yield
+        finally:
+            self._loop.held = before
 
     @contextmanager
     def off_loop(self) -> Iterator[None]:

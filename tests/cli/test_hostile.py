@@ -53,12 +53,19 @@ CONTENTS: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("name", CONTENTS)
-def test_a_file_that_is_no_definition_is_told_by_validate_and_refused_by_run(folder: Path, name: str) -> None:
+def test_validate_tells_of_every_file_that_is_no_definition(folder: Path) -> None:
+    for name, content in CONTENTS.items():
+        (folder / name).write_bytes(content)
+    done = asfn("validate", *CONTENTS, cwd=folder)
+    assert_refused(done, f"{len(CONTENTS)} files", code=1)
+    lines = done.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines] == list(CONTENTS)
+    assert all("ERROR" in line and len(line) < 500 for line in lines)
+
+
+@pytest.mark.parametrize("name", ["truncated", "brackets", "binary", "aliases"])
+def test_run_refuses_a_file_that_is_no_definition_before_anything_is_opened(folder: Path, name: str) -> None:
     (folder / "x.json").write_bytes(CONTENTS[name])
-    checked = asfn("validate", "x.json", cwd=folder)
-    assert_refused(checked, "x.json:", "ERROR", code=1)
-    assert len(checked.stdout) < 3000
     assert_refused(asfn("run", "x.json", "--db", "x.db", cwd=folder), "x.json has", "nothing was run")
     assert not (folder / "x.db").exists()
 
@@ -207,22 +214,26 @@ def test_an_unknown_function_is_named_with_its_nearest_neighbours(folder: Path) 
 @pytest.mark.parametrize("command", [("run", "good.json"), ("list",), ("show", "x"), ("history", "x"), ("resume",)])
 def test_a_database_that_cannot_be_used_is_refused_and_left_alone(folder: Path, command: tuple[str, ...]) -> None:
     (folder / "no.db").write_bytes(b"this is no database" * 100)
-    (folder / "dir").mkdir()
     foreign = folder / "foreign.db"
     make = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('create table t (x)'); c.commit()"
     subprocess.run([sys.executable, "-c", make, foreign], check=True)
     before = (folder / "no.db").read_bytes(), foreign.read_bytes()
     assert_refused(asfn(*command, "--db", "no.db", cwd=folder), "no.db is not an SQLite database")
     assert_refused(asfn(*command, "--db", "foreign.db", cwd=folder), "is a database of another application")
-    assert_refused(asfn(*command, "--db", "dir", cwd=folder), "dir is a folder")
-    assert_refused(asfn(*command, "--db", "postgres://x/y", cwd=folder), "give the path of a file")
-    assert_refused(asfn(*command, "--db", "", cwd=folder))
     assert ((folder / "no.db").read_bytes(), foreign.read_bytes()) == before
+
+
+@pytest.mark.parametrize(
+    ("database", "said"), [("dir", "dir is a folder"), ("postgres://x/y", "give the path of a file"), ("", "--db")]
+)
+def test_what_cannot_be_a_database_is_refused(folder: Path, database: str, said: str) -> None:
+    (folder / "dir").mkdir()
+    assert_refused(asfn("run", "good.json", "--db", database, cwd=folder), said)
 
 
 def test_a_database_that_is_not_there_is_not_made_by_looking(folder: Path) -> None:
     (folder / "blank.db").touch()
-    for command in (("list",), ("show", "x"), ("history", "x"), ("resume",)):
+    for command in (("history", "x"), ("resume",)):
         assert_refused(asfn(*command, "--db", "new.db", cwd=folder), "there is no database new.db")
         assert_refused(asfn(*command, "--db", "blank.db", cwd=folder), "blank.db is empty")
     assert not (folder / "new.db").exists()
@@ -230,7 +241,7 @@ def test_a_database_that_is_not_there_is_not_made_by_looking(folder: Path) -> No
     assert_refused(asfn("run", "good.json", "--db", "no/where.db", cwd=folder), "there is no folder no")
 
 
-@pytest.mark.parametrize("name", ["a b", "", "x" * 81, "a:b"])
+@pytest.mark.parametrize("name", ["", "x" * 81, "a:b"])
 def test_a_name_that_aws_would_refuse_is_refused(folder: Path, name: str) -> None:
     assert_refused(asfn("run", "good.json", "--name", name, cwd=folder), "Invalid Name")
 

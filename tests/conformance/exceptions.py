@@ -25,7 +25,7 @@ def _distributed(case: Case) -> bool:
         for state in states_in(case.data.get("definition"))
         if state.get("Type") == "Map"
     )
-    return case.kind != "validation" and any(
+    return case.kind not in ("validation", "test_state") and any(
         processor.get("ProcessorConfig", {}).get("Mode") == "DISTRIBUTED" for processor in processors
     )
 
@@ -43,7 +43,6 @@ def _activity_worker(case: Case) -> bool:
 # What no run can judge, or what the engine does not have yet. The first rule that holds gives the reason.
 RULES: Final[tuple[tuple[Callable[[Case], bool], str], ...]] = (
     (lambda case: case.kind == "api", "the AWS API is a later issue"),
-    (lambda case: case.kind == "test_state", "TestState is a later issue"),
     (_not_about_a_definition, "the AWS API is a later issue"),
     (
         lambda case: case.kind in ("execution", "express_sync") and case.status is None,

@@ -71,7 +71,8 @@ class DescribedFunctions:
         payload = call.payload.value
         assert isinstance(payload, dict)
         name = str(payload["FunctionName"])
-        result = self._play(name, payload.get("Payload", {}), compact=True)
+        event = payload.get("Payload")
+        result = self._play(name, {} if event is None else event, compact=True)  # no event is an empty object [A]
         return Done(
             Payload(
                 {

@@ -23,6 +23,7 @@ from tests.conformance.history import history_difference
 from tests.conformance.lambdas import DescribedFunctions, why_not_played
 from tests.conformance.normalise import Placeholders, decode_members
 from tests.conformance.script import Texts, scripted_tasks
+from tests.conformance.states import state_difference, why_not_tested
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,13 +65,15 @@ def judge(case: Case, seed: int | None = None) -> Verdict:
     reason = why_skipped(case)
     if reason is None and case.kind in ("execution", "express_sync") and "tasks" not in case.data:
         reason = why_not_played(case)
-    if reason is None and case.kind not in ("execution", "express_sync", "validation"):
+    if reason is None and case.kind == "test_state":
+        reason = why_not_tested(case)
+    if reason is None and case.kind not in ("execution", "express_sync", "validation", "test_state"):
         reason = f"cases of kind {case.kind} are unknown here"
     if reason is not None:
         return Verdict(case, "skipped", reason)
     try:
         with at_most(REAL_SECONDS_PER_CASE):
-            why = _validation(case) if case.kind == "validation" else _execution(case, seed)
+            why = _difference(case, seed)
     except Deadlock as error:
         why = f"the execution never ends: {shown(str(error).splitlines()[0])}"
     except TookTooLong:
@@ -78,6 +81,12 @@ def judge(case: Case, seed: int | None = None) -> Verdict:
     except Exception as error:
         why = f"{type(error).__name__}: {shown(str(error))}"
     return Verdict(case, "failed", why) if why else Verdict(case, "passed")
+
+
+def _difference(case: Case, seed: int | None) -> str:
+    if case.kind == "validation":
+        return _validation(case)
+    return state_difference(case, seed) if case.kind == "test_state" else _execution(case, seed)
 
 
 @contextmanager

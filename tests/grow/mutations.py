@@ -135,9 +135,11 @@ def _other_type(rng: Random, value: Any) -> Any:
     if isinstance(value, str):
         return rng.choice(([value], {"": value}, {value: value}, len(value), value == "", None))
     if isinstance(value, (bool, int, float)) or value is None:
-        return rng.choice((str(value), json.dumps(value), [value], float(value or 0), not value, -1 if value else 1))
+        return rng.choice((str(value), json.dumps(value), [value], 0.5, not value, -1 if value else 1))
     if isinstance(value, list):
-        return rng.choice(({str(index): item for index, item in enumerate(value)}, value[0] if value else "", str(value)))
+        return rng.choice(
+            ({str(index): item for index, item in enumerate(value)}, value[0] if value else "", str(value))
+        )
     return rng.choice((list(value.values()), list(value), json.dumps(value)[:500]))
 
 
@@ -166,7 +168,7 @@ _VALUES: Final[tuple[Callable[[], Any], ...]] = tuple(
     (lambda value=value: json.loads(value))
     for value in (
         "null", "true", "false", "0", "1", "-1", "2", "0.0", "1.0", "-0.0", "0.5", "1e2", "1e300", "99999999", "100000000",
-        "2147483648", "9223372036854775808", "1" + "0" * 400, "-" + "9" * 5_000, "5e-324", "[]", "{}", "[[]]", "[{}]",
+        "2147483648", "9223372036854775808", "1" + "0" * 400, "-" + "9" * 4_000, "5e-324", "[]", "{}", "[[]]", "[{}]",
         "[null]", '[""]', '{"": ""}', '""', '" "', '"\\u0000"', '"$"', '"$$"', '"$."', '"$states"', '"{%"', '"{%%}"',
         '"{% %}"', '"States.UUID()"', '"JSONata"', '"JSONPath"', '"DISTRIBUTED"', '"Succeed"', '"States.ALL"',
         '"2025-02-30T00:00:00Z"', '"\\ud83d\\ude00"', '"\\u200b"', '{"$ref": "#"}', '{"a.$": "$.a", "a": 1}', '[1, "a", null, []]',
@@ -187,7 +189,22 @@ _FIELDS: Final = (
     "CSVHeaderLocation", "InputType", "BatchInput", "MaxItemsPerBatch", "RoleArn", "RoleArn.$",
 )  # fmt: skip
 
-_NAMES: Final = (*_FIELDS, "", "x", "x.$", ".$", "$", "a.b.$", "states", "states.$", "__proto__", "état", "\U0001f600", "\x00", "A" * 90)
+_NAMES: Final = (
+    *_FIELDS,
+    "",
+    "x",
+    "x.$",
+    ".$",
+    "$",
+    "a.b.$",
+    "states",
+    "states.$",
+    "__proto__",
+    "état",
+    "\U0001f600",
+    "\x00",
+    "A" * 90,
+)
 
 _EXPRESSIONS: Final = (
     "$", "$.a", "$['a']['b']", "$.a[0]", "$.a[-1]", "$.a[1:3]", "$.a[*].b", "$..a", "$.*", "$.a[?(@.b == 1)]", "$.length()",
@@ -247,7 +264,9 @@ def _printed(rng: Random, tree: Any) -> str:
         return json.dumps(tree, indent=rng.choice((1, 2, "\t")), ensure_ascii=False)
     if style == 2:
         return json.dumps(tree, separators=(",", ":"), ensure_ascii=False)
-    return rng.choice(("\ufeff", "", "\r\n", "  ", "\x0b")) + json.dumps(tree, indent=2).replace("\n", rng.choice(("\r\n", "\r", "\n")))
+    return rng.choice(("\ufeff", "", "\r\n", "  ", "\x0b")) + json.dumps(tree, indent=2).replace(
+        "\n", rng.choice(("\r\n", "\r", "\n"))
+    )
 
 
 _TOKENS: Final = (
@@ -373,9 +392,13 @@ def _nested_machines(rng: Random) -> str:
     text = '{"StartAt":"S","States":{"S":{"Type":"Succeed"}}}'
     for level in range(depth):
         if rng.random() < 0.5:
-            text = f'{{"StartAt":"S{level}","States":{{"S{level}":{{"Type":"Parallel","End":true,"Branches":[{text}]}}}}}}'
+            text = (
+                f'{{"StartAt":"S{level}","States":{{"S{level}":{{"Type":"Parallel","End":true,"Branches":[{text}]}}}}}}'
+            )
         else:
-            text = f'{{"StartAt":"S{level}","States":{{"S{level}":{{"Type":"Map","End":true,"ItemProcessor":{text}}}}}}}'
+            text = (
+                f'{{"StartAt":"S{level}","States":{{"S{level}":{{"Type":"Map","End":true,"ItemProcessor":{text}}}}}}}'
+            )
     return text
 
 
@@ -393,8 +416,15 @@ def _nested_template(rng: Random) -> str:
     value = rng.choice(('{"x.$":"$.a"}', '"{% 1 %}"', '"x"'))
     for _ in range(depth):
         value = f'{{"a":{value}}}' if rng.random() < 0.5 else f"[{value}]"
-    field, language = rng.choice((("Parameters", "JSONPath"), ("Output", "JSONata"), ("Result", "JSONPath"), ("Assign", "JSONata")))
-    return json.dumps({"StartAt": "P", "States": {"P": {"Type": "Pass", "QueryLanguage": language, field: json.loads(value), "End": True}}})
+    field, language = rng.choice(
+        (("Parameters", "JSONPath"), ("Output", "JSONata"), ("Result", "JSONPath"), ("Assign", "JSONata"))
+    )
+    return json.dumps(
+        {
+            "StartAt": "P",
+            "States": {"P": {"Type": "Pass", "QueryLanguage": language, field: json.loads(value), "End": True}},
+        }
+    )
 
 
 def _deep_expression(rng: Random) -> str:
@@ -434,11 +464,15 @@ def _wide(rng: Random) -> str:
     if kind == 1:
         return json.dumps({"StartAt": "S0", "States": {"S0": {"Type": "Pass", **{f"F{i}": i for i in range(count)}}}})
     names = {f"n{i}": "{% $n" + str(i) + " %}" for i in range(count)}
-    return json.dumps({"QueryLanguage": "JSONata", "StartAt": "P", "States": {"P": {"Type": "Pass", "Assign": names, "End": True}}})
+    return json.dumps(
+        {"QueryLanguage": "JSONata", "StartAt": "P", "States": {"P": {"Type": "Pass", "Assign": names, "End": True}}}
+    )
 
 
 def _scraps(rng: Random) -> str:
-    return "".join(rng.choice(rng.choice((_TOKENS, _PIECES, _YAML_ODDITIES, _EXPRESSIONS))) for _ in range(rng.randrange(12)))
+    return "".join(
+        rng.choice(rng.choice((_TOKENS, _PIECES, _YAML_ODDITIES, _EXPRESSIONS))) for _ in range(rng.randrange(12))
+    )
 
 
 def _noise(rng: Random) -> bytes:

@@ -100,10 +100,11 @@ class Workflow:
 class Life:
     """One process. end: how the execution ended, None when the process died or left before.
 
-    settled: keys of the calls whose answers were durable when it was over.
+    cancelled: the jobs that were cancelled.   settled: keys of the calls whose answers were durable when it was over.
     """
 
     calls: list[TaskCall]
+    cancelled: list[Json]
     commits: int
     died: bool
     over_at: float
@@ -113,9 +114,12 @@ class Life:
     settled: set[str]
 
 
+Place = Store | Callable[[VirtualClock], Store]  # a file needs a store of its own on each loop
+
+
 def live(
     workflow: Workflow,
-    store: Store,
+    place: Place,
     *,
     start_at: float = DEFAULT_START_AT,
     seed: int | None = None,
@@ -130,6 +134,7 @@ def live(
     """
 
     async def main(clock: VirtualClock) -> Life:
+        store = place(clock) if callable(place) else place
         tasks = Tasks(workflow.script, clock)
         leaving, stopping = asyncio.Event(), asyncio.Event()
         at: dict[int, Callable[[], object]] = {}
@@ -151,7 +156,7 @@ def live(
         frames = len(await store.frames(row.key)) if row is not None else 0
         await store.close()
         end = working.result() if not died else None
-        return Life(calls, faulty.commits, died, over_at, end, history, frames, settled_keys(history))
+        return Life(calls, tasks.cancelled, faulty.commits, died, over_at, end, history, frames, settled_keys(history))
 
     return run(main, seed=seed, start_at=start_at)
 
@@ -201,9 +206,9 @@ async def _history(store: Store, row: ExecutionRow) -> list[JsonObject]:
     return events
 
 
-def live_on(workflow: Workflow, store: Store, before: Life, **options: Any) -> Life:
+def live_on(workflow: Workflow, place: Place, before: Life, **options: Any) -> Life:
     """The next process on the store, some time after the one before."""
-    return live(workflow, store, start_at=before.over_at + PAUSE_SECONDS, **options)
+    return live(workflow, place, start_at=before.over_at + PAUSE_SECONDS, **options)
 
 
 def undisturbed(workflow: Workflow, **options: Any) -> Life:
@@ -248,7 +253,7 @@ def _check_calls(reference: Life, lives: list[Life]) -> None:
             assert expected[call.idempotency_key] == call.payload.text
         durable |= life.settled
         seen |= set(made)
-    assert seen == set(expected)
+    assert reference.settled <= seen <= set(expected)  # what a failing sibling cut off may have begun or not
 
 
 def settled_keys(history: list[JsonObject]) -> set[str]:

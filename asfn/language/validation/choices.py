@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from asfn.language.choice import MAX_NESTING
 from asfn.language.timestamps import parse_timestamp
 from asfn.language.validation import jsonata, values
 from asfn.language.validation.findings import did_you_mean
@@ -58,7 +59,7 @@ def _check_rule(state: StateScope, path: Tokens, rule: JsonObject) -> None:
     if state.jsonata:
         _check_condition(state, path, rule)
     else:
-        _check_comparison(state, path, rule, top=True)
+        _check_comparison(state, path, rule)
 
 
 def _check_condition(state: StateScope, path: Tokens, rule: JsonObject) -> None:
@@ -82,9 +83,13 @@ def _check_condition(state: StateScope, path: Tokens, rule: JsonObject) -> None:
         values.expected(findings, (*path, "Condition"), "STRING")
 
 
-def _check_comparison(state: StateScope, path: Tokens, rule: JsonObject, *, top: bool = False) -> None:
-    """A JSONPath rule: one of And, Or, Not, or Variable with exactly one operator."""
+def _check_comparison(state: StateScope, path: Tokens, rule: JsonObject, depth: int = 0) -> None:
+    """A JSONPath rule: one of And, Or, Not, or Variable with exactly one operator. depth: 0 for the rule itself."""
     findings = state.findings
+    if depth > MAX_NESTING:
+        findings.error(path, f"Choice rules nest at most {MAX_NESTING} deep", code="TOO_DEEPLY_NESTED")
+        return
+    top = depth == 0
     misfits = [name for name in rule if name not in _KNOWN or (not top and name in ("Next", "Assign"))]
     for name in misfits:
         if name in _JSONATA_ONLY:
@@ -107,10 +112,12 @@ def _check_comparison(state: StateScope, path: Tokens, rule: JsonObject, *, top:
     elif selectors and operators:
         for name in operators:
             values.unsupported(findings, path, name)
-    _check_parts(state, path, rule, selectors, operators)
+    _check_parts(state, path, rule, selectors, operators, depth)
 
 
-def _check_parts(state: StateScope, path: Tokens, rule: JsonObject, selectors: list[str], operators: list[str]) -> None:
+def _check_parts(
+    state: StateScope, path: Tokens, rule: JsonObject, selectors: list[str], operators: list[str], depth: int
+) -> None:
     """The values of a rule's Variable, of its operators, and of its nested rules."""
     findings = state.findings
     for name in selectors:
@@ -120,11 +127,11 @@ def _check_parts(state: StateScope, path: Tokens, rule: JsonObject, selectors: l
             check_operand_path(state, place, value)
         elif name == "Not":
             if values.is_object(value, findings, place):
-                _check_comparison(state, place, value)
+                _check_comparison(state, place, value, depth + 1)
         elif values.is_full_list(value, findings, place):
             for index, nested in enumerate(value):
                 if values.is_object(nested, findings, (*place, index)):
-                    _check_comparison(state, (*place, index), nested)
+                    _check_comparison(state, (*place, index), nested, depth + 1)
     for name in operators:
         _check_operand(state, (*path, name), OPERATORS[name], rule[name])
 

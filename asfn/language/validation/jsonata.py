@@ -21,22 +21,30 @@ ON_ENTRY: Final[Allowed] = frozenset({"input", "context"})
 AFTER_WORK: Final[Allowed] = frozenset({"input", "context", "result"})
 IN_CATCHER: Final[Allowed] = frozenset({"input", "context", "errorOutput"})
 
+MAX_NESTING: Final = 200
+"""As deep as a JSONPath template; the bound of AWS is not known [U]."""
+
 HALF_OPEN: Final = "JSONata string must start with {% and end with %}"
 
 
-def check_value(state: StateScope, path: Tokens, value: Json, allowed: Allowed = ON_ENTRY) -> None:
+def check_value(
+    state: StateScope, path: Tokens, value: Json, allowed: Allowed = ON_ENTRY, depth: int = 0
+) -> None:
     """A JSON value with expressions at any depth of its lists and objects; keys are never expressions."""
+    if depth > MAX_NESTING:
+        state.findings.error(path, f"A value may nest at most {MAX_NESTING} levels", code="TOO_DEEPLY_NESTED")
+        return
     if isinstance(value, str):
         if value.startswith("{%"):
             check_text(state, path, value, allowed)
     elif isinstance(value, dict):
         for key, member in value.items():
             if isinstance(member, (str, dict, list)):
-                check_value(state, (*path, key), member, allowed)
+                check_value(state, (*path, key), member, allowed, depth + 1)
     elif isinstance(value, list):
         for index, member in enumerate(value):
             if isinstance(member, (str, dict, list)):
-                check_value(state, (*path, index), member, allowed)
+                check_value(state, (*path, index), member, allowed, depth + 1)
 
 
 def check_text(state: StateScope, path: Tokens, text: str, allowed: Allowed = ON_ENTRY) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from asfn.language.model import QueryLanguage
 
 MAX_NAME_CHARACTERS: Final = 80
+MAX_MACHINES: Final = 50
+"""How deep Parallel and Map may stand in each other. AWS's bound is not known [U]; every level costs stack."""
 LANGUAGES: Final = ("JSONPath", "JSONata")
 
 _TOP_FIELDS: Final = ("StartAt", "States", "Comment", "Version", "TimeoutSeconds", "QueryLanguage")
@@ -54,6 +56,10 @@ def _language(value: Json) -> QueryLanguage:
 def _check_machine(definition: Definition, path: Tokens, machine: JsonObject, outer: Variables | None) -> None:
     """StartAt and States of a machine, its states, and its transitions."""
     findings = definition.findings
+    if path.count("States") > MAX_MACHINES:  # a state may be called "States" too: then it is refused a little earlier
+        message = f"Parallel and Map states may be nested at most {MAX_MACHINES} deep"
+        findings.error(path, message, code="TOO_DEEPLY_NESTED")
+        return
     values.required(findings, path, machine, ("States", "StartAt"))
     if "StartAt" in machine:
         values.is_text(machine["StartAt"], findings, (*path, "StartAt"))

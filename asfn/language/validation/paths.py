@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from asfn.language.intrinsics import IntrinsicSyntaxError, compile_intrinsic
 from asfn.language.paths import PathSyntaxError, compile_path, compile_reference_path
+from asfn.language.templates import MAX_NESTING
 from asfn.language.validation.findings import did_you_mean
 
 if TYPE_CHECKING:
@@ -121,8 +122,11 @@ def check_text_source(state: StateScope, path: Tokens, value: Json) -> None:
     note_reads(state, path, call.paths)
 
 
-def check_template(state: StateScope, path: Tokens, value: Json) -> None:
+def check_template(state: StateScope, path: Tokens, value: Json, depth: int = 0) -> None:
     """A payload template: keys that end in `.$` hold a path or a call, at every depth; others are literal."""
+    if depth >= MAX_NESTING:
+        state.findings.error(path, f"A template may nest at most {MAX_NESTING} levels", code="TOO_DEEPLY_NESTED")
+        return
     if isinstance(value, dict):
         for key, member in value.items():
             if key.endswith(".$"):
@@ -133,11 +137,11 @@ def check_template(state: StateScope, path: Tokens, value: Json) -> None:
             elif isinstance(member, str):
                 _hint_literal(state, (*path, key), key, member)
             elif isinstance(member, (dict, list)):
-                check_template(state, (*path, key), member)
+                check_template(state, (*path, key), member, depth + 1)
     elif isinstance(value, list):
         for index, member in enumerate(value):
             if isinstance(member, (dict, list)):
-                check_template(state, (*path, index), member)
+                check_template(state, (*path, index), member, depth + 1)
 
 
 def _check_dynamic(state: StateScope, path: Tokens, key: str, value: Json) -> None:

@@ -84,10 +84,18 @@ def is_number(
     value: Json, findings: Findings, path: Tokens, low: float | None = None, high: float | None = None
 ) -> bool:
     """Any finite number of the range."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not _is_double(value):
         expected(findings, path, "Double")
         return False
     return _in_range(value, findings, path, low, high)
+
+
+def _is_double(value: float) -> bool:
+    """Whether a double can hold the number; an integer of 400 digits is none."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _in_range(value: Json, findings: Findings, path: Tokens, low: float | None, high: float | None) -> bool:
