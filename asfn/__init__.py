@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from asfn.engine import Engine
     from asfn.errors import (
+        ActivityDoesNotExist,
         AsfnError,
         DefinitionError,
         EngineClosed,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     )
     from asfn.language.diagnostics import Diagnostic
     from asfn.limits import Limits
+    from asfn.runtime.activities import ActivityInfo, ActivityTask
     from asfn.runtime.handle import (
         Execution,
         ExecutionInfo,
@@ -46,6 +48,9 @@ if TYPE_CHECKING:
     from asfn.tasks.function import TaskContext
 
 _HOME = {
+    "ActivityDoesNotExist": "asfn.errors",
+    "ActivityInfo": "asfn.runtime.activities",
+    "ActivityTask": "asfn.runtime.activities",
     "AsfnError": "asfn.errors",
     "DefinitionError": "asfn.errors",
     "Diagnostic": "asfn.language.diagnostics",
@@ -75,6 +80,9 @@ _HOME = {
 }
 
 __all__ = [
+    "ActivityDoesNotExist",
+    "ActivityInfo",
+    "ActivityTask",
     "AsfnError",
     "DefinitionError",
     "Diagnostic",

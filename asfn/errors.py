@@ -11,7 +11,7 @@
      ├─ UnsupportedState            a state cannot be tested by itself in the way that was asked for
      ├─ StateMachineDoesNotExist, StateMachineAlreadyExists
      ├─ ExecutionDoesNotExist, ExecutionAlreadyExists
-     ├─ TaskDoesNotExist, TaskTimedOut
+     ├─ ActivityDoesNotExist, TaskDoesNotExist, TaskTimedOut
      ├─ ExecutionFailed             `execution.result()` of an execution that did not succeed
      ├─ UnroutedResource            no handler answers a Resource
      ├─ EngineClosed                the engine is not running
@@ -130,6 +130,10 @@ class ExecutionDoesNotExist(AsfnError):
 
 class ExecutionAlreadyExists(AsfnError):
     """The execution name is taken: by a closed execution, or by a running one with another input."""
+
+
+class ActivityDoesNotExist(AsfnError):
+    """No activity of this name or ARN has been created."""
 
 
 class TaskDoesNotExist(AsfnError):

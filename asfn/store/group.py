@@ -2,7 +2,7 @@
 for all stores.
 
 Pure. A store says how the executions of the group stand, gets back the net changes, and writes them in one
-transaction in this order: starts, segments, drops, frames, finals, parks.
+transaction in this order: starts, segments, drops, frames, tokens, finals, parks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from asfn.store.records import Start
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from asfn.store.records import Commit, ExecutionRow, ExecutionStatus, Final, FrameRow, Progress, Segment
+    from asfn.store.records import Commit, ExecutionRow, ExecutionStatus, Final, FrameRow, Progress, Segment, TokenChanges
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class Group:
 
     answers: one for each commit, as `Store.apply` gives them.   starts: rows to insert, copies of the
     caller's, as they stand at the end of the group.   drops: (execution key, path), "" for all frames; they
-    concern stored frames only, and come before `frames`.   finals, parks: for executions stored before this
+    concern stored frames only, and come before `frames`.   tokens: in the order of the commits.   finals, parks: for executions stored before this
     group.
     """
 
@@ -43,6 +43,7 @@ class Group:
     segments: list[tuple[int, Segment]] = field(default_factory=list)
     drops: list[tuple[int, str]] = field(default_factory=list)
     frames: dict[int, dict[str, FrameRow]] = field(default_factory=dict)
+    tokens: list[TokenChanges] = field(default_factory=list)
     finals: list[tuple[int, Final]] = field(default_factory=list)
     parks: list[tuple[int, float | None]] = field(default_factory=list)
 
@@ -125,6 +126,8 @@ class _Planner:
             self._append(key, commit.segment, standing, index)
         for path in commit.dropped:
             self._drop(key, path)
+        if commit.tokens is not None:
+            self.group.tokens.append(commit.tokens)
         if commit.final is not None:
             self._drop(key, "")
             self._finish(key, commit.final, standing)

@@ -1,6 +1,6 @@
 """The seam between the runtime and a database. One contract suite runs over every implementation.
 
-Only `writer.py` calls `apply`; everybody else reads. All methods raise StoreError, with a text that names
+Only `writer.py` calls `apply`; of what `Mailbox` adds, the runtime's inbox calls what writes. All methods raise StoreError, with a text that names
 the file and what to do, for anything the database refuses; EngineFenced from `apply` when the engine's
 epoch is not current.
 """
@@ -15,13 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from asfn.store.records import (
+        ActivityRow,
+        ActivityTaskRow,
         Commit,
         EngineRow,
         ExecutionQuery,
         ExecutionRow,
         FrameRow,
         Segment,
+        Settlement,
         StateMachineRow,
+        Taker,
+        TokenRow,
     )
 
 
@@ -37,7 +42,51 @@ class CommitRefused(StoreError):
         self.index = index
 
 
-class Store(Protocol):
+class Mailbox(Protocol):
+    """Task tokens and activities: what comes to executions from outside their engine, from any process.
+
+    Nothing here is fenced: an answer counts whoever brings it. What a method writes is durable when it returns.
+    """
+
+    async def version(self) -> int:
+        """A number that changes when another process may have written. Cheap: it is asked many times a second."""
+
+    async def settle_tokens(self, settlements: Sequence[Settlement]) -> list[tuple[bool, TokenRow | None]]:
+        """End tokens, one after the other, in one transaction. For each: whether this settlement ended it; else the row
+        that stood against it, None for a token that is not there.
+        """
+
+    async def beat_token(self, token: str, now: float) -> TokenRow | None:
+        """Note a sign of life of an open token. The row as it is then, None when it is not there."""
+
+    async def token(self, token: str) -> TokenRow | None:
+        """The row of a token, with who has taken its work from the queue; None when it is not there."""
+
+    async def token_news(self) -> list[TokenRow]:
+        """All tokens with an outcome that their task has not taken yet, or with work that was taken and not noted."""
+
+    async def put_activity(self, row: ActivityRow) -> ActivityRow:
+        """Insert an activity; the row that holds the ARN then, which may be an older one."""
+
+    async def delete_activity(self, arn: str) -> None:
+        """Delete an activity; one that is gone already does no harm. Queued work stays as it is."""
+
+    async def activity(self, arn: str) -> ActivityRow | None: ...
+
+    async def activities(self) -> list[ActivityRow]:
+        """All of them, by name."""
+
+    async def take_activity_tasks(self, takers: Sequence[Taker], now: float) -> list[ActivityTaskRow | None]:
+        """Give each taker the oldest work of its activity that nobody has, None when there is none; no work twice."""
+
+    async def give_back_activity_task(self, token: str) -> None:
+        """Put work that a taker never got back into its queue, unless it was noted meanwhile."""
+
+    async def waiting_activity_tasks(self, arns: Sequence[str]) -> dict[str, int]:
+        """How much work waits in the queues of these activities; those where none waits are left out."""
+
+
+class Store(Mailbox, Protocol):
     """Durable state of engines, state machines and executions."""
 
     async def open(self) -> None:

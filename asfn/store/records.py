@@ -109,6 +109,88 @@ class Final:
     failed_state: str | None = None
 
 
+TokenState = Literal["open", "completed", "timed_out", "closed"]
+
+
+@dataclass(slots=True)
+class TokenRow:
+    """A task token. `path` is the frame's that waits for it.
+
+    state: open, then once completed (answered), timed_out, or closed (its task went another way).
+    outcome: JSON text that only the runtime reads; of a completed or timed out token until its task has taken it.
+    heartbeat_at: the last sign of life that came through the store.
+    worker_name, taken_at: only when read, of an activity's task that a worker has and that still stands in its queue.
+    """
+
+    token: str
+    execution: int
+    path: str
+    created_at: float
+    state: TokenState = "open"
+    outcome: str | None = None
+    heartbeat_at: float | None = None
+    settled_at: float | None = None
+    worker_name: str | None = None
+    taken_at: float | None = None
+
+
+@dataclass(slots=True)
+class Settlement:
+    """The end of a token, asked for: it becomes `state`, if it is still open.
+
+    unless_beat_after: leave it open when the store holds a sign of life from after this moment; None: whatever it holds.
+    """
+
+    token: str
+    state: Literal["completed", "timed_out"]
+    outcome: str
+    at: float
+    unless_beat_after: float | None = None
+
+
+@dataclass(slots=True)
+class ActivityRow:
+    """An activity that workers may poll."""
+
+    arn: str
+    name: str
+    created_at: float
+
+
+@dataclass(slots=True)
+class ActivityTaskRow:
+    """Work that waits in an activity's queue. input: JSON text."""
+
+    token: str
+    activity_arn: str
+    execution: int
+    input: str
+    scheduled_at: float
+
+
+@dataclass(slots=True)
+class Taker:
+    """A worker that asks for work."""
+
+    activity_arn: str
+    worker_name: str | None
+
+
+@dataclass(slots=True)
+class TokenChanges:
+    """What a barrier changes of its execution's tokens, done in this order.
+
+    opened: new tokens.   queued: work for activity workers, under a token that is opened too.
+    noted: tokens of taken work whose execution has recorded that: the work leaves the queue.
+    closed: tokens whose task has moved on, with the moment; open ones become closed, outcomes and queued work go.
+    """
+
+    opened: list[TokenRow] = field(default_factory=list)
+    queued: list[ActivityTaskRow] = field(default_factory=list)
+    noted: list[str] = field(default_factory=list)
+    closed: list[tuple[str, float]] = field(default_factory=list)
+
+
 @dataclass(slots=True)
 class Start:
     """Insert an execution. Answer: None when inserted, the row that holds the ARN already otherwise."""
@@ -132,6 +214,7 @@ class Progress:
     final: Final | None = None
     parked: bool = False
     wake_at: float | None = None
+    tokens: TokenChanges | None = None
 
 
 Commit: TypeAlias = Start | Progress

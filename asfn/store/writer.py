@@ -273,6 +273,8 @@ def weigh(commit: Commit) -> int:
         size_bytes += _size_bytes(frame.path) + _size_bytes(frame.body)
         for payload in frame.texts:
             size_bytes += payload.size_bytes
+    if commit.tokens is not None:
+        size_bytes += sum([_size_bytes(task.input) for task in commit.tokens.queued])
     if commit.final is not None:
         size_bytes += _size_of_final(commit.final)
     return size_bytes

@@ -10,6 +10,7 @@ import pytest
 from asfn._json import Json, JsonObject
 from asfn.engine import Engine
 from asfn.errors import (
+    EngineClosed,
     ExecutionAlreadyExists,
     ExecutionDoesNotExist,
     ExecutionFailed,
@@ -283,8 +284,6 @@ def test_a_follower_may_stop_following() -> None:
 
 def test_a_follower_is_told_when_the_engine_is_left() -> None:
     async def main(clock: VirtualClock) -> None:
-        from asfn.errors import EngineClosed
-
         async with Engine(clock=clock) as engine:
             await engine.create_state_machine("m", WAITS)
             execution = await engine.start("m")
