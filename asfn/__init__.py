@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         InvalidExecutionInput,
         InvalidName,
         InvalidOutput,
+        InvalidParameter,
         InvalidToken,
         StateMachineAlreadyExists,
         StateMachineDoesNotExist,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         TaskFailed,
         TaskTimedOut,
         UnroutedResource,
+        UnsupportedState,
     )
     from asfn.language.diagnostics import Diagnostic
     from asfn.limits import Limits
@@ -66,6 +68,7 @@ _HOME = {
     "InvalidExecutionInput": "asfn.errors",
     "InvalidName": "asfn.errors",
     "InvalidOutput": "asfn.errors",
+    "InvalidParameter": "asfn.errors",
     "InvalidToken": "asfn.errors",
     "Limits": "asfn.limits",
     "StateMachineAlreadyExists": "asfn.errors",
@@ -77,6 +80,7 @@ _HOME = {
     "TaskFailed": "asfn.errors",
     "TaskTimedOut": "asfn.errors",
     "UnroutedResource": "asfn.errors",
+    "UnsupportedState": "asfn.errors",
 }
 
 __all__ = [
@@ -98,6 +102,7 @@ __all__ = [
     "InvalidExecutionInput",
     "InvalidName",
     "InvalidOutput",
+    "InvalidParameter",
     "InvalidToken",
     "Limits",
     "StateMachineAlreadyExists",
@@ -109,6 +114,7 @@ __all__ = [
     "TaskFailed",
     "TaskTimedOut",
     "UnroutedResource",
+    "UnsupportedState",
 ]
 
 

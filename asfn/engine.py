@@ -24,15 +24,19 @@ from asfn.errors import (
     ExecutionDoesNotExist,
     InvalidExecutionInput,
     StateMachineDoesNotExist,
-    UnroutedResource,
 )
 from asfn.limits import Limits
+from asfn.runtime.activities import Activities
+from asfn.runtime.attributes import check_attributes
 from asfn.runtime.calls import Calls
 from asfn.runtime.clock import Clock, SystemClock
 from asfn.runtime.handle import Execution, ExecutionInfo
+from asfn.runtime.inbox import Inbox
 from asfn.runtime.liveness import EngineLock
 from asfn.runtime.machines import Definition, Machines, StateMachineInfo
+from asfn.runtime.observers import Observer, Observers, StatusHook, StatusObserver
 from asfn.runtime.supervisor import Supervisor
+from asfn.runtime.tokens import TaskTokens
 from asfn.store.memory import MemoryStore
 from asfn.store.records import ExecutionQuery, ExecutionRow
 from asfn.store.writer import Writer
@@ -40,10 +44,9 @@ from asfn.tasks.function import FunctionHandler
 from asfn.tasks.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from asfn._json import Json
-    from asfn.arn import TaskResource
     from asfn.runtime.execution import Run
     from asfn.runtime.single_state import StateRun
     from asfn.store.protocol import Store
@@ -69,6 +72,8 @@ class Engine:
     lease_seconds: how long this engine's executions stay its own when its process cannot be seen to live.
     drain_seconds: how long leaving waits for handler calls in flight.
     commit: "default" takes barriers where something outside happens; "awaited" after every single transition.
+    observers: told what happens to executions; see `observe`.
+    tasks: answers tasks that wait for a token.   activities: their queues of work, for workers.
     Errors: every method raises an AsfnError for what the caller can mend; EngineClosed outside `async with`.
     """
 
@@ -86,6 +91,7 @@ class Engine:
         lease_seconds: float = 30,
         drain_seconds: float = 5,
         commit: Literal["default", "awaited"] = "default",
+        observers: Iterable[Observer] = (),
     ) -> None:
         self.clock: Clock = clock if clock is not None else SystemClock()
         self.store: Store = _open_store(database, self.clock) if isinstance(database, str) else database
@@ -101,6 +107,10 @@ class Engine:
         self._threads = ThreadPoolExecutor(_WORKER_THREADS, thread_name_prefix="asfn-function")
         self._closers: list[Callable[[], Any]] = []  # Any: coroutines of handlers' aclose
         self._machines = Machines(self.store, self.arns, self.limits, self.clock)
+        self._observers = Observers(observers, self.clock)
+        self.tasks = TaskTokens(self._open_inbox, self.limits)
+        self.activities = Activities(self._open_inbox, self.store, self.arns, self.clock)
+        self._inbox: Inbox | None = None
         self._supervisor: Supervisor | None = None
         self._stack: AsyncExitStack | None = None
 
@@ -146,6 +156,24 @@ class Engine:
         self._closers.append(handler.aclose)
         return handler
 
+    # --- observers -------------------------------------------------------------------------------------------------
+
+    def observe(self, observer: Observer) -> None:
+        """Tell an observer what happens in this engine: logs, telemetry, or one of your own.
+
+        States, tasks and events of executions that run already are not told of; their end is, when they were observed.
+        Raises TypeError for what is not an Observer.
+        """
+        self._observers.add(observer)
+
+    def on_status_change(self, function: StatusHook) -> StatusHook:
+        """Call the decorated function, asynchronous or not, with an ExecutionInfo when an execution starts or ends.
+
+        A plain function runs on the loop and must return soon. What it raises is logged and changes nothing.
+        """
+        self._observers.add(StatusObserver(function))
+        return function
+
     # --- life ------------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
@@ -170,6 +198,7 @@ class Engine:
         writer = Writer(self.store, row)
         writing = asyncio.create_task(writer.run(), name="asfn-writer")
         calls = Calls(self.clock)
+        inbox = Inbox(self.store, self.clock)
         supervisor = Supervisor(
             store=self.store,
             engine=row,
@@ -177,25 +206,36 @@ class Engine:
             machines=self._machines,
             clock=self.clock,
             calls=calls,
+            inbox=inbox,
             resolver=self._resolver,
             limits=self.limits,
             rng=self._random,
             region=self.arns.region,
             every_transition=self._commit == "awaited",
+            observers=self._observers,
         )
+        stack.push_async_callback(self._observers.close, self._drain_seconds)
 
         async def close() -> None:
             self._supervisor = None
-            await supervisor.drain(self._drain_seconds)
-            await writer.close()
-            await writing
-            if not writer.fenced.is_set():
-                await self.store.retire_engine(row)
+            inbox.dismiss()
+            try:
+                await supervisor.drain(self._drain_seconds)  # functions that end now may still answer tokens
+            finally:  # a cancellation cuts the wait short, not the rest
+                self._inbox = None
+                await inbox.close()
+                await writer.close()
+                await writing
+                if not writer.fenced.is_set():
+                    await self.store.retire_engine(row)
 
         stack.push_async_callback(close)
         if path is not None and isinstance(self.clock, SystemClock):
             watching = asyncio.create_task(supervisor.watch_over(path, self._lease_seconds), name="asfn-supervisor")
             stack.push_async_callback(_cancel, watching)
+            looking = asyncio.create_task(inbox.look_around(), name="asfn-inbox")
+            stack.push_async_callback(_cancel, looking)
+        self._inbox = inbox
         self._supervisor = supervisor
         if self._definitions is not None:
             await self._register_files(self._definitions)
@@ -226,6 +266,11 @@ class Engine:
         if self._supervisor is None:
             raise EngineClosed("the engine is not running: enter it with `async with engine:` first")
         return self._supervisor
+
+    def _open_inbox(self) -> Inbox:
+        if self._inbox is None:
+            raise EngineClosed("the engine is not running: enter it with `async with engine:` first")
+        return self._inbox
 
     # --- state machines --------------------------------------------------------------------------------------------
 
@@ -276,21 +321,25 @@ class Engine:
         *,
         name: str | None = None,
         input_text: str | None = None,
+        attributes: Mapping[str, str] | None = None,
     ) -> Execution:
         """Start an execution of a state machine, by name or ARN; durable when this returns.
 
         input: a JSON value, `{}` by default.   input_text: the input as JSON text instead, kept as it is written.
         name: the execution's own; a UUID by default. Starting again with the name and input of an execution that is
         still running gives that one; otherwise the name of another raises ExecutionAlreadyExists.
-        Raises StateMachineDoesNotExist, InvalidName, InvalidExecutionInput, and UnroutedResource when a Task of the
-        state machine has no handler.
+        attributes: texts to find it by (`list_executions`), at most 50, names of up to 128 characters and values of up
+        to 256. They are kept as they are, so nothing secret belongs there.
+        Raises StateMachineDoesNotExist, InvalidName, InvalidExecutionInput, InvalidParameter, and UnroutedResource when
+        a Task of the state machine has no handler.
         """
         supervisor = self._running()
         payload = self._input(input, input_text)
+        found_by = check_attributes(attributes)
         registered = await self._machines.recent_row(machine)
         plan = await self._machines.plan(registered.digest, registered.type)
         for resource in plan.resources:
-            self._check_resource(resource)
+            self._resolver.resolve(resource)  # UnroutedResource before anything of the execution exists
         name = check_name(name) if name is not None else new_uuid()
         express = registered.type == "EXPRESS"
         arn = (
@@ -309,6 +358,7 @@ class Engine:
             input=payload,
             started_at=self.clock.now(),
             owner=supervisor.engine_id,
+            attributes=found_by,
         )
         started = await supervisor.start(row, plan.machine)
         if isinstance(started, ExecutionRow):
@@ -316,16 +366,6 @@ class Engine:
                 raise ExecutionAlreadyExists(f"Execution Already Exists: '{arn}'")
             return Execution(self, started)
         return Execution(self, row, started if express else None)
-
-    def _check_resource(self, resource: TaskResource) -> None:
-        """Raise UnroutedResource for a Resource that nothing answers, before anything of the execution exists."""
-        waits = resource.pattern == "waitForTaskToken" or resource.family == "activity"
-        if waits and self._resolver is self._registry:
-            raise UnroutedResource(
-                f"{resource.text}: asfn cannot wait for task tokens and activities yet; "
-                "use a function that returns when the work is done"
-            )
-        self._resolver.resolve(resource)
 
     def _input(self, value: Json | None, text: str | None) -> Payload:
         if text is not None and value is not None:
@@ -361,15 +401,20 @@ class Engine:
         machine: str | None = None,
         status: ExecutionStatus | None = None,
         name: str | None = None,
+        attributes: Mapping[str, str] | None = None,
         limit: int = 100,
         before: ExecutionInfo | None = None,
     ) -> list[ExecutionInfo]:
-        """Executions, newest start first. before: the last one of the page before."""
+        """Executions, newest start first. before: the last one of the page before.
+
+        attributes: those it was started with, all of these among them.
+        """
         self._running()
         query = ExecutionQuery(
             state_machine_arn=self._machines.arn_of(machine) if machine is not None else None,
             status=status,
             name=name,
+            attributes=check_attributes(attributes),
             before=(before.started_at, before.key) if before is not None else None,
             limit=limit,
         )

@@ -201,10 +201,17 @@ class _OneLine(logging.Formatter):
         return line
 
 
+class _Teller(logging.Handler):
+    """Writes to whatever stderr is at the moment: a live view puts itself in its place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError):
+            tell(self.format(record))
+
+
 def _prepare_log() -> None:
     """What the engine logs (warnings and worse) becomes lines on stderr."""
-    handler = logging.StreamHandler()
+    handler = _Teller()
     handler.setFormatter(_OneLine())
     handler.setLevel(logging.WARNING)
     logging.getLogger().addHandler(handler)
-    logging.raiseExceptions = False  # a log line that cannot be written is not worth a traceback

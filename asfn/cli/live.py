@@ -38,7 +38,8 @@ _STATUS_STYLES: Final = {"RUNNING": "cyan", "SUCCEEDED": "green", "ABORTED": "ye
 class LiveView:
     """Draws one table per execution, ten times a second, on the terminal behind stderr.
 
-    It refreshes on the event loop, so a table is never drawn while it changes.
+    It refreshes on the event loop, so a table is never drawn while it changes. What others print meanwhile, on stdout
+    or stderr, appears above it.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -47,7 +48,7 @@ class LiveView:
         self._executions: dict[str, Progress] = {}
         self._ticking: asyncio.Task[None] | None = None
         self._ticks = 0
-        self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, get_renderable=self.render)
+        self._live = Live(console=self._console, auto_refresh=False, get_renderable=self.render)
 
     async def __aenter__(self) -> Self:
         self._live.start()

@@ -65,8 +65,8 @@ def run(
 ) -> None:
     """Run a state machine once and print its output, as JSON, on stdout.
 
-    FILE is a definition, JSON or YAML. States are shown on stderr as they enter, wait, retry and leave. Ctrl-C parks
-    the execution and prints the command that continues it.
+    FILE is a definition, JSON or YAML; the state machine gets the file's name. States are shown on stderr as they
+    enter, wait, retry and leave. Ctrl-C parks the execution and prints the command that continues it.
     """
     routes = Routes(functions, lambda_endpoint, aws, region)
     document = _checked(file)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _DRAIN_SECONDS: Final = 5
+_PARKING: Final = f"asfn: parking; calls in flight get {_DRAIN_SECONDS} seconds (Ctrl-C again does not wait for them)"
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _LAMBDA_ROUTES: Final = ("arn:aws*:lambda:*", "arn:aws*:states:::lambda:*")
 
@@ -121,6 +122,8 @@ class Session:
         await routes.apply(engine)
         async with engine:
             answer = await self._interruptible(work(engine))
+            if not answer:
+                tell(_PARKING)
         if self._signal is not None and not answer:
             parked()
             raise Interrupted(self._signal)
@@ -152,6 +155,3 @@ class Session:
         self._signal = number
         if self._work is not None:
             self._work.cancel()
-            tell(
-                f"\nasfn: parking; calls in flight get {_DRAIN_SECONDS} seconds (the same again does not wait for them)"
-            )

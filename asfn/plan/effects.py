@@ -82,7 +82,7 @@ class Failure:
 class CallTask:
     """Submit one attempt of a Task. timeout_at: absolute; timeout_seconds and heartbeat_seconds as the state set them.
 
-    token: the task token of a `.waitForTaskToken` task, made by the runtime before the state was begun.
+    token: the task token that may end it, None when there is none; made by the runtime before the state was begun.
     """
 
     __slots__ = ("heartbeat_seconds", "payload", "role_arn", "timeout_at", "timeout_seconds", "token")
@@ -112,6 +112,19 @@ class AwaitJob:
     def __init__(self, call: CallTask, job: Json) -> None:
         self.call = call
         self.job = job
+
+
+class AwaitToken:
+    """A Task goes on in other hands, until whoever holds the token of `call` ends it or a deadline passes.
+
+    queued: it is an activity's, and no worker has taken it yet: its clocks stand still.
+    """
+
+    __slots__ = ("call", "queued")
+
+    def __init__(self, call: CallTask, queued: bool = False) -> None:
+        self.call = call
+        self.queued = queued
 
 
 class SleepUntil:
@@ -151,6 +164,6 @@ class FanOut:
         self.item_keys = item_keys
 
 
-Effect: TypeAlias = CallTask | AwaitJob | SleepUntil | FanOut
+Effect: TypeAlias = CallTask | AwaitJob | AwaitToken | SleepUntil | FanOut
 Outcome: TypeAlias = Success | Failure
-Step: TypeAlias = Transition | Success | Failure | CallTask | AwaitJob | SleepUntil | FanOut
+Step: TypeAlias = Transition | Success | Failure | CallTask | AwaitJob | AwaitToken | SleepUntil | FanOut

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from asfn.runtime.clock import Clock, Timer
+    from asfn.runtime.inbox import Waiting
 
 logger = logging.getLogger("asfn.calls")
 
 GRACE_SECONDS: Final = 2.0
 T = TypeVar("T")
 Late = Literal["timeout", "heartbeat"]
+Answered = Literal["answered"]
 
 
 class Calls:
@@ -59,7 +61,7 @@ class Calls:
 
     async def submission(
         self, work: Coroutine[Any, Any, T], name: str, deadline_at: float | None, heartbeat: Heartbeat | None
-    ) -> T | Late:
+    ) -> T | Late | Answered:
         """As `supervise`, for work that closing the engine waits for."""
         self._flying += 1
         try:
@@ -72,23 +74,31 @@ class Calls:
                     fulfil(quiet, None)
 
     async def supervise(
-        self, work: Coroutine[Any, Any, T], name: str, deadline_at: float | None, heartbeat: Heartbeat | None
-    ) -> T | Late:
+        self,
+        work: Coroutine[Any, Any, T],
+        name: str,
+        deadline_at: float | None,
+        heartbeat: Heartbeat | None,
+        waiting: Waiting | None = None,
+    ) -> T | Late | Answered:
         """The answer of `work`, or which of the two clocks ran out first. Raises what the work raises.
 
+        waiting: the task's token, whose answer ends the work too.
         Cancelling the caller cancels the work, without waiting for it.
         """
         loop = asyncio.get_running_loop()
         task: asyncio.Task[T] = loop.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        done: asyncio.Future[Late | None] = loop.create_future()
+        done: asyncio.Future[Late | Answered | None] = loop.create_future()
         task.add_done_callback(lambda _: fulfil(done, None))
         timer: Timer | None = None
         if deadline_at is not None:
             timer = self._clock.call_at(deadline_at, partial(fulfil, done, "timeout"))
         if heartbeat is not None:
             heartbeat.watch(self._clock, done)
+        if waiting is not None:
+            waiting.watch(done)
         try:
             late = await done
         except asyncio.CancelledError:
@@ -99,6 +109,8 @@ class Calls:
                 timer.cancel()
             if heartbeat is not None:
                 heartbeat.close()
+            if waiting is not None:
+                waiting.close()
         if late is None:
             return task.result()
         await self._release(task)
@@ -160,19 +172,21 @@ def _log_failure(task: asyncio.Task[Any]) -> None:
 
 
 class Heartbeat:
-    """Rings when no beat came for `seconds`. `beat` may be called from any thread."""
+    """Rings when no beat came for `seconds`. `beat` may be called from any thread. since: the last one."""
 
     def __init__(self, seconds: float) -> None:
+        self.since = 0.0
         self._seconds = seconds
         self._loop = asyncio.get_running_loop()
         self._clock: Clock | None = None
         self._timer: Timer | None = None
-        self._done: asyncio.Future[Late | None] | None = None
+        self._done: asyncio.Future[Any] | None = None  # Any: the callers put their own kinds of end into it
 
-    def watch(self, clock: Clock, done: asyncio.Future[Late | None]) -> None:
+    def watch(self, clock: Clock, done: asyncio.Future[Any], since: float | None = None) -> None:
+        """Let the future end with "heartbeat". since: the last beat, when it was not now."""
         self._clock = clock
         self._done = done
-        self._restart()
+        self._restart(since)
 
     def beat(self) -> None:
         """The work is alive: the clock starts again."""
@@ -184,10 +198,11 @@ class Heartbeat:
             self._timer.cancel()
         self._done = None
 
-    def _restart(self) -> None:
+    def _restart(self, since: float | None = None) -> None:
         if self._done is None or self._done.done() or self._clock is None:
             return
         if self._timer is not None:
             self._timer.cancel()
         done = self._done
-        self._timer = self._clock.call_at(self._clock.now() + self._seconds, partial(fulfil, done, "heartbeat"))
+        self.since = self._clock.now() if since is None else since
+        self._timer = self._clock.call_at(self.since + self._seconds, partial(fulfil, done, "heartbeat"))

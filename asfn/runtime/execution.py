@@ -191,6 +191,7 @@ class Run:
             assert isinstance(outcome, Failure)
             self.final = Final("FAILED", now, None, outcome.error, outcome.cause, outcome.state)
             journal.record("ExecutionFailed", root.last_id, now, extra=error_details(outcome))
+        self._interpreter.forget_tokens()
         await journal.finish(self.final)
 
     def _time_out(self) -> None:
@@ -217,6 +218,7 @@ class Run:
                 below.setdefault(fan_out_path, []).append((int(index), row))
             else:
                 restore(root, row)
+                self._interpreter.expect_token(root.token)
         self._restore_children(root, below)
         return root
 
@@ -229,6 +231,7 @@ class Run:
             scope = Scope(frame.scope.facts, frame.scope.input, frame.scope.rng, frame.scope)
             child = Frame(machine, scope, frame.last_id, frame, row.path, index)
             restore(child, row)
+            self._interpreter.expect_token(child.token)
             self._restore_children(child, below)
             children.append(child)
         adopt(frame, children)

@@ -262,6 +262,7 @@ class _FanOut:
         for child in children.frames:
             if child is not None:
                 self.interpreter.journal.forget(child)
+                self.interpreter.close_token(child.token)
                 if child.children is not None:
                     self._forget(child.children)
 
@@ -277,7 +278,8 @@ class _FanOut:
         journal = self.interpreter.journal
         if self.is_map:
             journal.record(f"MapIteration{what}", error_id, now, self.state.name, extra={"index": child.index})
-        # A failing Parallel or Map has its ...StateFailed already; a nested one that was running is aborted [U].
+        # A Parallel or Map that failed, first or not, has its ...StateFailed; a nested one that was running is aborted [U].
         kind = child.state.kind
-        if kind in ABORTED and child.entered and not (what == "Failed" and kind in ("Parallel", "Map")):
+        failed = isinstance(child.outcome, Failure)
+        if kind in ABORTED and child.entered and not (failed and kind in ("Parallel", "Map")):
             journal.record(ABORTED[kind], error_id, now)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from asfn._json import Payload
-from asfn.plan.effects import AwaitJob, CallTask, Failure, FanOut, SleepUntil, Success
+from asfn.plan.effects import AwaitJob, AwaitToken, CallTask, Failure, FanOut, SleepUntil, Success
 from asfn.store.records import FrameRow
 
 if TYPE_CHECKING:
@@ -80,6 +80,14 @@ class Frame:
         self.stored = False
         self.done_id = 0
         self.restored = False
+
+    @property
+    def token(self) -> str | None:
+        """The open task token of the effect, if it has one."""
+        effect = self.effect
+        if isinstance(effect, CallTask):
+            return effect.token
+        return effect.call.token if isinstance(effect, AwaitJob | AwaitToken) else None
 
     @property
     def fan_out_path(self) -> str:
@@ -179,6 +187,8 @@ def _effect_row(effect: Effect, texts: _Texts) -> list[Any]:
             return ["call", *_call_row(effect, texts)]
         case AwaitJob():
             return ["job", _call_row(effect.call, texts), effect.job]
+        case AwaitToken():
+            return ["token", _call_row(effect.call, texts), effect.queued]
         case SleepUntil():
             return ["sleep", effect.at, effect.then, effect.retrier]
         case FanOut():
@@ -193,6 +203,9 @@ def _read_effect(row: list[Any], texts: Any) -> Effect:
     if kind == "job":
         (place, *call), job = rest
         return AwaitJob(CallTask(texts[place], *call), job)
+    if kind == "token":
+        (place, *call), queued = rest
+        return AwaitToken(CallTask(texts[place], *call), queued)
     if kind == "sleep":
         return SleepUntil(*rest)
     count, concurrency, document, items, keys = rest

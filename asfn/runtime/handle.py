@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from asfn.errors import ExecutionDoesNotExist, ExecutionFailed, InvalidArn
 from asfn.runtime.history import shapes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from asfn._json import Json, JsonObject
     from asfn.runtime.clock import Clock
@@ -28,6 +28,7 @@ class ExecutionInfo:
 
     input_text, output_text: the same as JSON text, as it came or as AWS prints it; no output yet: None.
     state: the state whose failure ended the execution, where one did.   key: its place in the file, for paging.
+    attributes: those it was started with, to find it by.
     """
 
     arn: str
@@ -46,6 +47,8 @@ class ExecutionInfo:
     state: str | None
     redrive_count: int
     key: int
+    redriven_at: float | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, row: ExecutionRow) -> ExecutionInfo:
@@ -66,6 +69,8 @@ class ExecutionInfo:
             state=row.failed_state,
             redrive_count=row.redrive_count,
             key=row.key,
+            redriven_at=row.redriven_at,
+            attributes=row.attributes,
         )
 
 

@@ -9,31 +9,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from asfn._json import JsonError
+from asfn._json import JsonError, Payload
 from asfn.errors import StateFailed, TaskFailed, UnroutedResource
 from asfn.plan.dataflow import variables_size
-from asfn.plan.effects import AwaitJob, CallTask, Failure, FanOut, SleepUntil, Success, Transition
+from asfn.plan.effects import AwaitJob, AwaitToken, CallTask, Failure, FanOut, SleepUntil, Success, Transition
 from asfn.plan.scope import Scope
 from asfn.runtime.calls import Heartbeat
 from asfn.runtime.fan_out import run_fan_out, start_fan_out
 from asfn.runtime.frames import Frame
 from asfn.runtime.history import ENTERED, EXITED, error_details, scheduled_details, task_details, task_event
-from asfn.tasks.protocol import Submitted, TaskCall
+from asfn.runtime.tokens import new_token, read_outcome
+from asfn.store.records import ActivityTaskRow, TokenRow
+from asfn.tasks.activity import ActivityQueue
+from asfn.tasks.protocol import Done, Submitted, TaskCall
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from random import Random
 
-    from asfn._json import Payload
+    from asfn.arn import TaskResource
     from asfn.limits import Limits
     from asfn.plan.effects import Effect, Outcome, Step
     from asfn.plan.scope import ExecutionFacts
     from asfn.plan.states import CompiledMachine, CompiledState
-    from asfn.runtime.calls import Calls, Late
+    from asfn.runtime.calls import Answered, Calls, Late
     from asfn.runtime.clock import Clock
+    from asfn.runtime.inbox import Inbox, Waiting
     from asfn.runtime.journal import Journal
     from asfn.tasks.protocol import Answer, Handler, Resolver
 
@@ -43,6 +46,23 @@ logger = logging.getLogger("asfn.interpreter")
 TRANSITIONS_PER_TURN: Final = 64
 EVENTS_PER_COMMIT: Final = 256
 _POLL_SECONDS: Final = 1.0
+
+
+class Queued(NamedTuple):
+    """A Task's activity was looked up, and its work can be queued if it exists."""
+
+    exists: bool
+
+
+class Taken(NamedTuple):
+    """A worker has taken an activity's work, at a moment."""
+
+    worker_name: str | None
+    at: float
+
+
+News: TypeAlias = Submitted | Done | Queued | Taken
+"""What may come of an effect that has not ended: Done is the answer of a call whose result comes by its token."""
 
 
 class Interpreter:
@@ -58,6 +78,7 @@ class Interpreter:
         "deadline_at",
         "every_transition",
         "facts",
+        "inbox",
         "journal",
         "limits",
         "region",
@@ -73,6 +94,7 @@ class Interpreter:
         journal: Journal,
         clock: Clock,
         calls: Calls,
+        inbox: Inbox,
         resolver: Resolver,
         limits: Limits,
         rng: Random,
@@ -84,6 +106,7 @@ class Interpreter:
         self.journal = journal
         self.clock = clock
         self.calls = calls
+        self.inbox = inbox
         self.resolver = resolver
         self.limits = limits
         self.rng = rng
@@ -108,7 +131,7 @@ class Interpreter:
                     await self.take_turns()
                 continue
             if isinstance(effect, FanOut):
-                outcome: Outcome | Submitted = await self._fan_out(frame, effect)
+                outcome: Outcome | News = await self._fan_out(frame, effect)
             else:
                 try:
                     await self.journal.barrier()  # nothing happens outside before this line
@@ -144,7 +167,7 @@ class Interpreter:
                 if not frame.entered:
                     self._enter(frame, state, scope)
                 if state.resource is not None and state.resource.pattern:  # a `.sync` job may be ended by a token too
-                    scope.token = secrets.token_urlsafe(96)  # never from a seeded source
+                    scope.token = new_token()
                 step = state.begin(scope)
                 moved = self._take(frame, state, step)
             except StateFailed as error:
@@ -246,19 +269,37 @@ class Interpreter:
             assert resource is not None
             if effect.payload is not scope.input:
                 self._check_size(effect.payload, state.name)
-            frame.last_id = self.journal.record(
-                task_event(resource, "Scheduled"),
-                frame.last_id,
-                scope.now,
-                payload=effect.payload,
-                extra=scheduled_details(resource, effect, self.region),
-            )
-            if resource.family != "activity":
+            # What goes into a queue is scheduled when its activity is known to exist.
+            if resource.family != "activity" or not isinstance(self.resolver.resolve(resource), ActivityQueue):
+                self._schedule(frame, resource, effect)
                 frame.last_id = self.journal.record(
                     task_event(resource, "Started"), frame.last_id, scope.now, extra=task_details(resource)
                 )
         frame.effect = effect
         frame.restored = False
+
+    def _schedule(self, frame: Frame, resource: TaskResource, call: CallTask) -> None:
+        """Record that a task is scheduled; its token, if it has one, is known with the same barrier."""
+        if call.token is not None:
+            if resource.pattern.startswith("sync") and call.token not in call.payload.text:
+                call.token = None  # it goes to nobody
+            else:
+                self._open_token(frame, resource, call)
+        frame.last_id = self.journal.record(
+            task_event(resource, "Scheduled"),
+            frame.last_id,
+            frame.scope.now,
+            payload=call.payload,
+            extra=scheduled_details(resource, call, self.region),
+        )
+
+    def _open_token(self, frame: Frame, resource: TaskResource, call: CallTask) -> None:
+        token, key, now = call.token, self.journal.key, frame.scope.now
+        assert token is not None
+        queued = resource.family == "activity"
+        work = ActivityTaskRow(token, resource.text, key, call.payload.text, now) if queued else None
+        self.journal.open_token(TokenRow(token, key, frame.path, now), work)
+        self.inbox.expect(token)
 
     # --- failures --------------------------------------------------------------------------------------------------
 
@@ -307,32 +348,102 @@ class Interpreter:
 
     # --- effects ---------------------------------------------------------------------------------------------------
 
-    async def _perform(self, frame: Frame, effect: CallTask | AwaitJob | SleepUntil) -> Outcome | Submitted:
+    async def _perform(self, frame: Frame, effect: CallTask | AwaitJob | AwaitToken | SleepUntil) -> Outcome | News:
         if isinstance(effect, SleepUntil):
             await self.clock.sleep_until(effect.at)
             return Success(frame.scope.input)
+        waiting: Waiting | None = None
+        if frame.token is not None:
+            waiting = self.inbox.expect(frame.token)
+            if frame.restored:
+                await self.inbox.look_up(waiting)
+        if isinstance(effect, AwaitToken):
+            assert waiting is not None
+            return await self._await_token(frame, effect, waiting)
+        if waiting is not None and waiting.outcome is not None:  # answered while nobody ran: no call
+            return self._token_outcome(waiting.outcome)
+        return await self._perform_call(frame, effect, waiting)
+
+    async def _perform_call(self, frame: Frame, effect: CallTask | AwaitJob, waiting: Waiting | None) -> Outcome | News:
         call, job = (effect.call, effect.job) if isinstance(effect, AwaitJob) else (effect, None)
-        if call.timeout_at is not None and call.timeout_at <= self.clock.now():  # passed while nobody ran: no call
-            self.cancel_jobs(frame)
-            return Failure("States.Timeout", None, "timeout")
         heartbeat = Heartbeat(call.heartbeat_seconds) if call.heartbeat_seconds is not None else None
         handler, task_call = self._task_call(frame, call, heartbeat)
+        if isinstance(handler, ActivityQueue):
+            return Queued(await self.inbox.has_activity(task_call.resource.text))
+        if call.timeout_at is not None and call.timeout_at <= self.clock.now():  # passed while nobody ran: no call
+            return await self._late(frame, "timeout", waiting)
         if frame.restored and isinstance(effect, CallTask) and self.resolver.on_resume(task_call) == "fail":
             return Failure("States.TaskFailed", "The call was interrupted by a crash and is not to be repeated.")
         name = self._call_name(frame)
-        answer: Answer | Late
+        if waiting is not None:
+            waiting.heartbeat = heartbeat
+        answer: Answer | Late | Answered
         try:
             if isinstance(effect, AwaitJob):
                 work = _poll(handler, task_call, job, self.clock)
-                answer = await self.calls.supervise(work, name, call.timeout_at, heartbeat)
+                answer = await self.calls.supervise(work, name, call.timeout_at, heartbeat, waiting)
             else:
                 answer = await self.calls.submission(handler.submit(task_call), name, call.timeout_at, heartbeat)
         except TaskFailed as error:
             return self._task_failure(error)
+        if answer == "answered":
+            assert waiting is not None
+            assert waiting.outcome is not None
+            return self._token_outcome(waiting.outcome)
         if isinstance(answer, str):
-            self.cancel_jobs(frame)
-            return Failure("States.Timeout", None, answer)
+            return await self._late(frame, answer, waiting)
+        if isinstance(effect, CallTask) and task_call.resource.pattern == "waitForTaskToken":
+            return answer  # the result is whatever its token brings
         return answer if isinstance(answer, Submitted) else Success(answer.value)
+
+    async def _late(self, frame: Frame, late: Late, waiting: Waiting | None) -> Outcome:
+        """A clock has run out: the task's failure, unless its token was answered before."""
+        outcome: Outcome = Failure("States.Timeout", None, late)
+        if waiting is not None:
+            await self.inbox.time_out(waiting, late)
+            assert waiting.outcome is not None
+            outcome = self._token_outcome(waiting.outcome)
+        if isinstance(outcome, Failure) and outcome.kind != "task":
+            self.cancel_jobs(frame)
+        return outcome
+
+    async def _await_token(self, frame: Frame, effect: AwaitToken, waiting: Waiting) -> Outcome | News:
+        """What comes first of an answer and the task's clocks; for queued work, of a worker that takes it."""
+        call = effect.call
+        if effect.queued:
+            assert frame.state.resource is not None
+            self.inbox.offer(frame.state.resource.text)
+            await self.inbox.taken(waiting)
+            if waiting.taken is not None:
+                return Taken(*waiting.taken)
+        heartbeat = Heartbeat(call.heartbeat_seconds) if call.heartbeat_seconds is not None else None
+        return self._token_outcome(await self.inbox.outcome(waiting, call.timeout_at, heartbeat))
+
+    def _token_outcome(self, text: str) -> Outcome:
+        kind, rest = read_outcome(text)
+        if kind == "success":
+            assert rest[0] is not None
+            return Success(Payload.parse(rest[0]))
+        if kind == "failure":
+            return self._task_failure(TaskFailed(*rest))
+        return Failure("States.Timeout", None, kind)  # type: ignore[arg-type]  # "timeout" or "heartbeat"
+
+    def expect_token(self, token: str | None) -> None:
+        """A restored frame waits for this token."""
+        if token is not None:
+            self.journal.open_tokens.add(token)
+            self.inbox.expect(token)
+
+    def close_token(self, token: str | None) -> None:
+        """Nobody waits for this token any more; with the next barrier no answer counts."""
+        if token is not None:
+            self.journal.close_token(token, self.clock.now())
+            self.inbox.forget(token)
+
+    def forget_tokens(self) -> None:
+        """The execution ends, and its last barrier closes all its tokens."""
+        for token in self.journal.open_tokens:
+            self.inbox.forget(token)
 
     def _task_call(self, frame: Frame, call: CallTask, heartbeat: Heartbeat | None) -> tuple[Handler, TaskCall]:
         """Who answers, and what is asked. Raises UnroutedResource."""
@@ -393,16 +504,29 @@ class Interpreter:
         redrives = self.facts.redrive_count or 0
         return f"{self.facts.arn}/{redrives}{frame.path}/{frame.step}.{frame.scope.attempt}"
 
-    def _settle(self, frame: Frame, effect: Effect, outcome: Outcome | Submitted) -> None:
+    def _settle(self, frame: Frame, effect: Effect, outcome: Outcome | News) -> None:
         """Take what came of the frame's effect to the state's next step."""
         self.journal.touch(frame)
-        state, scope = frame.state, frame.scope
-        scope.now = self.clock.now()
+        token = frame.token
+        frame.scope.now = self.clock.now()
         frame.effect = None
+        frame.restored = False
+        self._settled(frame, effect, outcome)
+        if token is not None and frame.token != token:  # the task has ended, or is tried again with a new one
+            self.close_token(token)
+
+    def _settled(self, frame: Frame, effect: Effect, outcome: Outcome | News) -> None:
+        state, scope = frame.state, frame.scope
         try:
             if isinstance(effect, SleepUntil):
                 self._wake(frame, state, effect)
-            elif isinstance(outcome, Submitted):
+            elif isinstance(outcome, Queued):
+                assert isinstance(effect, CallTask)
+                self._queued(frame, state, effect, outcome)
+            elif isinstance(outcome, Taken):
+                assert isinstance(effect, AwaitToken)
+                self._taken(frame, effect.call, outcome)
+            elif isinstance(outcome, Submitted | Done):
                 assert isinstance(effect, CallTask)
                 self._submitted(frame, state, effect, outcome)
             elif isinstance(outcome, Failure):
@@ -429,16 +553,43 @@ class Interpreter:
             assert state.settle is not None
             self._take(frame, state, state.settle(scope, scope.input))
 
-    def _submitted(self, frame: Frame, state: CompiledState, effect: CallTask, submitted: Submitted) -> None:
+    def _submitted(self, frame: Frame, state: CompiledState, effect: CallTask, submitted: Submitted | Done) -> None:
         assert state.resource is not None
         frame.last_id = self.journal.record(
             task_event(state.resource, "Submitted"),
             frame.last_id,
             frame.scope.now,
-            payload=submitted.answer,
+            payload=submitted.answer if isinstance(submitted, Submitted) else submitted.value,
             extra=task_details(state.resource),
         )
-        frame.effect = AwaitJob(effect, submitted.job)
+        frame.effect = AwaitJob(effect, submitted.job) if isinstance(submitted, Submitted) else AwaitToken(effect)
+
+    def _queued(self, frame: Frame, state: CompiledState, call: CallTask, queued: Queued) -> None:
+        """Put work into its activity's queue, with a token; its clocks begin when a worker takes it [A] asl.md 7.2."""
+        assert state.resource is not None
+        if not queued.exists:
+            raise StateFailed("States.Runtime", f"The activity {state.resource.text} does not exist.")
+        waits = CallTask(
+            call.payload, call.timeout_seconds, None, call.heartbeat_seconds, call.role_arn, token=new_token()
+        )
+        self._schedule(frame, state.resource, waits)
+        frame.effect = AwaitToken(waits, queued=True)
+
+    def _taken(self, frame: Frame, call: CallTask, taken: Taken) -> None:
+        assert call.token is not None
+        extra = {"workerName": taken.worker_name} if taken.worker_name is not None else None
+        frame.last_id = self.journal.record("ActivityStarted", frame.last_id, frame.scope.now, extra=extra)
+        self.journal.note_work(call.token)
+        if call.timeout_seconds is not None:
+            call = CallTask(
+                call.payload,
+                call.timeout_seconds,
+                taken.at + call.timeout_seconds,
+                call.heartbeat_seconds,
+                call.role_arn,
+                call.token,
+            )
+        frame.effect = AwaitToken(call)
 
     def _record_success(self, frame: Frame, state: CompiledState, outcome: Success) -> None:
         assert state.resource is not None

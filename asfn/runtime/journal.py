@@ -14,13 +14,13 @@ from asfn.errors import StateFailed
 from asfn.runtime.clock import fulfil
 from asfn.runtime.frames import Frame, frame_row
 from asfn.runtime.history import Event, pack
-from asfn.store.records import Progress
+from asfn.store.records import Progress, TokenChanges
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from asfn._json import Json, Payload
-    from asfn.store.records import Commit, ExecutionRow, Final
+    from asfn.store.records import ActivityTaskRow, Commit, ExecutionRow, Final, TokenRow
 
 
 class CommitQueue(Protocol):
@@ -33,6 +33,7 @@ class Journal:
     """Collects what one execution does until the next barrier.
 
     limit: the number of events a history may hold; the last one is reserved for the end of the execution.
+    open_tokens: the tokens that tasks of this execution wait for.
     """
 
     __slots__ = (
@@ -42,9 +43,11 @@ class Journal:
         "_limit",
         "_pending",
         "_queue",
+        "_tokens",
         "_watchers",
         "key",
         "last_id",
+        "open_tokens",
     )
 
     def __init__(self, key: int, queue: CommitQueue, limit: int, last_id: int = 0) -> None:
@@ -55,6 +58,8 @@ class Journal:
         self._events: list[Event] = []
         self._changed: dict[Frame, None] = {}
         self._dropped: list[str] = []
+        self._tokens: TokenChanges | None = None
+        self.open_tokens: set[str] = set()
         self._pending: asyncio.Future[ExecutionRow | None] | None = None
         self._watchers: list[asyncio.Future[None]] = []
 
@@ -88,6 +93,35 @@ class Journal:
         """The next barrier deletes the rows of this path and of everything below it."""
         self._dropped.append(path)
 
+    def open_token(self, row: TokenRow, work: ActivityTaskRow | None = None) -> None:
+        """The next barrier makes a token known, and puts work into its activity's queue."""
+        self.open_tokens.add(row.token)
+        changes = self._token_changes()
+        changes.opened.append(row)
+        if work is not None:
+            changes.queued.append(work)
+
+    def note_work(self, token: str) -> None:
+        """The next barrier takes work out of its queue: who has it is recorded."""
+        self._token_changes().noted.append(token)
+
+    def close_token(self, token: str, at: float) -> None:
+        """The task of a token has moved on: the next barrier lets no answer count any more."""
+        if token not in self.open_tokens:
+            return
+        self.open_tokens.remove(token)
+        changes = self._token_changes()
+        if any(row.token == token for row in changes.opened):  # it was never known
+            changes.opened = [row for row in changes.opened if row.token != token]
+            changes.queued = [work for work in changes.queued if work.token != token]
+        else:
+            changes.closed.append((token, at))
+
+    def _token_changes(self) -> TokenChanges:
+        if self._tokens is None:
+            self._tokens = TokenChanges()
+        return self._tokens
+
     @property
     def events_waiting(self) -> int:
         """Events recorded since the last barrier."""
@@ -104,7 +138,9 @@ class Journal:
             pending.add_done_callback(_see)
 
     async def finish(self, final: Final) -> None:
-        """The last barrier: events and final status in one commit."""
+        """The last barrier: events, final status, and the end of all tokens in one commit."""
+        for token in list(self.open_tokens):
+            self.close_token(token, final.stopped_at)
         await self._durable(self._submit(final))
 
     def watch(self) -> asyncio.Future[None]:
@@ -114,7 +150,7 @@ class Journal:
         return future
 
     def _submit(self, final: Final | None) -> asyncio.Future[ExecutionRow | None] | None:
-        if not (self._events or self._changed or self._dropped or final is not None):
+        if not (self._events or self._changed or self._dropped or self._tokens or final is not None):
             return self._pending
         pending = self._queue.submit(
             Progress(
@@ -123,11 +159,13 @@ class Journal:
                 [frame_row(frame) for frame in self._changed] if final is None else (),
                 self._dropped,
                 final,
+                tokens=self._tokens,
             )
         )
         self._events = []
         self._changed = {}
         self._dropped = []
+        self._tokens = None
         pending.add_done_callback(self.wake_watchers)
         self._pending = pending
         return pending

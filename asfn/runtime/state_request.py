@@ -36,7 +36,21 @@ SINGLE_STATE_NAME: Final = "StateName"
 
 _LEVELS: Final = ("INFO", "DEBUG", "TRACE")
 _MODES: Final = ("STRICT", "PRESENT", "NONE")
-_MAX_TEXT: Final = 262_144
+_DATA: Final = (0, 262_144)
+# Texts of the request: fewest and most characters [M].
+_LENGTHS: Final[Mapping[str, tuple[int, int]]] = {
+    "definition": (1, 1_048_576),
+    "roleArn": (1, 256),
+    "stateName": (1, 80),
+    "input": _DATA,
+    "variables": _DATA,
+    "context": _DATA,
+    "mock.result": _DATA,
+    "mock.errorOutput.error": (0, 256),
+    "mock.errorOutput.cause": (0, 32_768),
+    "stateConfiguration.errorCausedByState": (1, 80),
+    "stateConfiguration.mapItemReaderData": _DATA,
+}
 
 # What a given context object may hold: member -> type, or members.
 _CONTEXT: Final[Mapping[str, Any]] = {
@@ -94,8 +108,8 @@ def read_request(request: Request) -> StateRequest:
     Raises DefinitionError, UnsupportedState (AWS's InvalidDefinition both), InvalidParameter (ValidationException) and
     InvalidExecutionInput.
     """
-    configuration: Request = request.get("stateConfiguration") or {}
-    mock: Request | None = request.get("mock")
+    configuration: Request = _object(request, "stateConfiguration") or {}
+    mock = _object(request, "mock")
     _check_members(request, configuration, mock)
     fields, state = _find_state(request)
     _check_state(state, mock, request)
@@ -116,6 +130,13 @@ def read_request(request: Request) -> StateRequest:
 
 
 # --- the request by itself -----------------------------------------------------------------------------------------
+
+
+def _object(request: Request, name: str) -> Request | None:
+    value = request.get(name)
+    if value is not None and not isinstance(value, Mapping):
+        raise InvalidParameter(f"'{name}' must be an object")
+    return value
 
 
 def _check_members(request: Request, configuration: Request, mock: Request | None) -> None:
@@ -140,39 +161,46 @@ def _check_members(request: Request, configuration: Request, mock: Request | Non
 
 def _check_values(request: Request, configuration: Request, mock: Request | None) -> None:
     """Types, sizes and words of the members, which AWS's model of the call fixes."""
-    if not isinstance(request.get("definition"), str):
-        raise InvalidParameter(_constraint("null", "definition", "Member must not be null"))
+    if request.get("definition") is None:
+        raise InvalidParameter(_constraint(" null", "definition", "Member must not be null"))
+    failed = (mock or {}).get("errorOutput") or {}
+    if not isinstance(failed, Mapping):
+        raise InvalidParameter("'mock.errorOutput' must be an object")
+    for place, members in (
+        ("", request),
+        ("mock.", mock or {}),
+        ("mock.errorOutput.", failed),
+        ("stateConfiguration.", configuration),
+    ):
+        for name, value in members.items():
+            if value is not None and (bounds := _LENGTHS.get(f"{place}{name}")) is not None:
+                _check_text(value, f"{place}{name}", *bounds)
     _one_of(request.get("inspectionLevel"), "inspectionLevel", _LEVELS)
     _one_of((mock or {}).get("fieldValidationMode"), "mock.fieldValidationMode", _MODES)
-    for place, members, names in (
-        ("", request, ("input", "variables", "context")),
-        ("mock.", mock or {}, ("result",)),
-        ("stateConfiguration.", configuration, ("mapItemReaderData",)),
-    ):
-        for name in names:
-            value = members.get(name)
-            if value is None:
-                continue
-            if not isinstance(value, str):
-                raise InvalidParameter(f"'{place}{name}' must be a JSON text")
-            if len(value.encode()) > _MAX_TEXT:
-                rule = f"Member must have length less than or equal to {_MAX_TEXT}"
-                raise InvalidParameter(_constraint("'***'", f"{place}{name}", rule))
     for name in ("retrierRetryCount", "mapIterationFailureCount"):
         value = configuration.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
             rule = "Member must have value greater than or equal to 0"
-            raise InvalidParameter(_constraint(f"'{value}'", f"stateConfiguration.{name}", rule))
+            raise InvalidParameter(_constraint(f" '{value}'", f"stateConfiguration.{name}", rule))
+
+
+def _check_text(value: object, place: str, least: int, most: int) -> None:
+    if not isinstance(value, str):
+        raise InvalidParameter(f"'{place}' must be a text")
+    if not least <= len(value) <= most:
+        bound = f"greater than or equal to {least}" if len(value) < least else f"less than or equal to {most}"
+        # The members are marked sensitive, so that their values are not repeated [U].
+        raise InvalidParameter(_constraint("", place, f"Member must have length {bound}"))
 
 
 def _one_of(value: object, place: str, words: tuple[str, ...]) -> None:
     if value is not None and value not in words:
         rule = f"Member must satisfy enum value set: [{', '.join(words)}]"  # the order of the words [U]
-        raise InvalidParameter(_constraint(f"'{value}'", place, rule))
+        raise InvalidParameter(_constraint(f" '{value}'", place, rule))
 
 
 def _constraint(value: str, place: str, rule: str) -> str:
-    return f"1 validation error detected: Value {value} at '{place}' failed to satisfy constraint: {rule}"
+    return f"1 validation error detected: Value{value} at '{place}' failed to satisfy constraint: {rule}"
 
 
 # --- the definition ------------------------------------------------------------------------------------------------

@@ -8,13 +8,15 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from asfn.errors import AsfnError, EngineClosed, EngineFenced
+from asfn.errors import AsfnError, EngineClosed, EngineFenced, StoreError
 from asfn.plan.scope import ExecutionFacts
 from asfn.runtime.clock import fulfil
 from asfn.runtime.execution import Run
 from asfn.runtime.interpreter import Interpreter
 from asfn.runtime.journal import Journal, SilentJournal
 from asfn.runtime.liveness import forget, is_dead
+from asfn.runtime.observed import ObservedJournal, ObservedSilentJournal, Watch
+from asfn.store.protocol import CommitRefused
 from asfn.store.records import ExecutionRow, Start
 
 if TYPE_CHECKING:
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
     from asfn.plan.states import CompiledMachine
     from asfn.runtime.calls import Calls
     from asfn.runtime.clock import Clock
+    from asfn.runtime.inbox import Inbox
     from asfn.runtime.machines import Machines
+    from asfn.runtime.observers import Observers
     from asfn.store.protocol import Store
     from asfn.store.records import EngineRow
     from asfn.store.writer import Writer
@@ -48,11 +52,13 @@ class Supervisor:
         machines: Machines,
         clock: Clock,
         calls: Calls,
+        inbox: Inbox,
         resolver: Resolver,
         limits: Limits,
         rng: Random,
         region: str,
         every_transition: bool,
+        observers: Observers,
     ) -> None:
         self._store = store
         self._engine = engine
@@ -60,11 +66,13 @@ class Supervisor:
         self._machines = machines
         self._clock = clock
         self._calls = calls
+        self._inbox = inbox
         self._resolver = resolver
         self._limits = limits
         self._rng = rng
         self._region = region
         self._every_transition = every_transition
+        self._observers = observers
         self._runs: dict[str, Run] = {}
         self._broken: dict[str, Run] = {}  # stopped by an error of ours or of the set-up; resumable
         self._keys = itertools.count((engine.id << _COUNTER_BITS) + 1)
@@ -130,11 +138,8 @@ class Supervisor:
 
     def _launch(self, row: ExecutionRow, machine: CompiledMachine, frames: object, last_id: int = 0) -> Run:
         express = row.type == "EXPRESS"
-        journal: Journal = (
-            SilentJournal(row.key, self._writer, 0)
-            if express
-            else Journal(row.key, self._writer, self._limits.history_events, last_id)
-        )
+        watch = Watch(row, self._observers, self._clock) if self._observers else None
+        journal = self._journal(row, last_id, watch)
         seconds = machine.timeout_seconds or (
             self._limits.express_seconds if express else self._limits.execution_seconds
         )
@@ -150,11 +155,13 @@ class Supervisor:
             redrive_count=row.redrive_count,
             redriven_at=row.redriven_at,
         )
-        interpreter = Interpreter(
+        kind = Interpreter if watch is None or not self._observers.watches_states else watch.interpreter
+        interpreter = kind(
             facts=facts,
             journal=journal,
             clock=self._clock,
             calls=self._calls,
+            inbox=self._inbox,
             resolver=self._resolver,
             limits=self._limits,
             rng=self._rng,
@@ -162,11 +169,26 @@ class Supervisor:
             deadline_at=row.started_at + seconds,
             every_transition=self._every_transition,
         )
-        run = Run(row, machine, interpreter, self._ended, frames)  # type: ignore[arg-type]
+        on_end = self._ended if watch is None else partial(self._ended_watched, watch)
+        run = Run(row, machine, interpreter, on_end, frames)  # type: ignore[arg-type]
         self._runs[row.arn] = run
         self._broken.pop(row.arn, None)
+        if watch is not None:
+            watch.begun(resumed=last_id > 0)
         run.start()
         return run
+
+    def _journal(self, row: ExecutionRow, last_id: int, watch: Watch | None) -> Journal:
+        express = row.type == "EXPRESS"
+        limit = 0 if express else self._limits.history_events
+        if watch is not None and self._observers.wants("events_committed"):
+            observed = ObservedSilentJournal if express else ObservedJournal
+            return observed(watch, row.key, self._writer, limit, last_id)
+        return (SilentJournal if express else Journal)(row.key, self._writer, limit, last_id)
+
+    def _ended_watched(self, watch: Watch, run: Run) -> None:
+        watch.over(run.final, run.error)
+        self._ended(run)
 
     def _ended(self, run: Run) -> None:
         if self._runs.get(run.row.arn) is run:
@@ -191,34 +213,49 @@ class Supervisor:
         No new call, sleep or job is begun meanwhile. Executions that only wait are parked at once: their rows hold all.
         """
         self._calls.closing = True
-        await self._calls.settled(self._clock.now() + seconds)
-        for run in self._runs.values():
-            run.checkpoint()
-        await self._writer.flush()
-        tasks = [task for run in list(self._runs.values()) if (task := run.park()) is not None]
-        if tasks:
-            await asyncio.wait(tasks)
-        await self._calls.drain()
+        try:
+            await self._calls.settled(self._clock.now() + seconds)
+        finally:  # a cancellation cuts the wait short, not the rest
+            for run in self._runs.values():
+                run.checkpoint()
+            await self._writer.flush()
+            tasks = [task for run in list(self._runs.values()) if (task := run.park()) is not None]
+            if tasks:
+                await asyncio.wait(tasks)
+            await self._calls.drain()
 
     def abandon(self) -> None:
         """Another engine took over: cancel everything, write nothing."""
         self._calls.closing = True
+        self._inbox.clear()
         for run in list(self._runs.values()):
             run.park()
 
     async def watch_over(self, database_path: str | None, lease_seconds: float) -> None:
-        """Renew the lease, and take over from engines that died, until cancelled or fenced."""
+        """Renew the lease, take over from engines that died, and go on with what the store had refused, until
+        cancelled or fenced.
+        """
         while True:
             await self._clock.sleep_until(self._clock.now() + lease_seconds / 3)
             try:
                 await self._store.renew_engine(self._engine, self._clock.now(), lease_seconds)
                 await self.claim(database_path)
+                await self._resume_refused()
             except EngineFenced:
                 logger.error("another engine took over the executions of this one; it stops running them")
                 self.abandon()
                 return
             except AsfnError as error:
                 logger.warning("the lease could not be renewed, trying again: %s", error)
+
+    async def _resume_refused(self) -> None:
+        """Go on with executions that stopped because the store refused a write (a full disk): it may be well again."""
+        for run in list(self._broken.values()):
+            if not isinstance(run.error, StoreError) or isinstance(run.error, CommitRefused):
+                continue
+            row = await self._store.execution(run.row.arn)
+            if row is not None and row.status == "RUNNING" and row.owner == self._engine.id:
+                await self.resume([row])
 
     async def claim(self, database_path: str | None) -> None:
         """Take over the executions that nobody runs, and those of engines whose process is gone; resume them."""

@@ -16,7 +16,16 @@ from asfn.store.records import Start
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from asfn.store.records import Commit, ExecutionRow, ExecutionStatus, Final, FrameRow, Progress, Segment, TokenChanges
+    from asfn.store.records import (
+        Commit,
+        ExecutionRow,
+        ExecutionStatus,
+        Final,
+        FrameRow,
+        Progress,
+        Segment,
+        TokenChanges,
+    )
 
 
 @dataclass(slots=True)
@@ -34,8 +43,8 @@ class Group:
 
     answers: one for each commit, as `Store.apply` gives them.   starts: rows to insert, copies of the
     caller's, as they stand at the end of the group.   drops: (execution key, path), "" for all frames; they
-    concern stored frames only, and come before `frames`.   tokens: in the order of the commits.   finals, parks: for executions stored before this
-    group.
+    concern stored frames only, and come before `frames`.   tokens: in the order of the commits.
+    finals, parks: for executions stored before this group.
     """
 
     answers: list[ExecutionRow | None] = field(default_factory=list)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from asfn.errors import EngineFenced
 from asfn.store.engines import call_roll
 from asfn.store.group import Standing, finish, lies_at_or_below, plan_group, wanted
+from asfn.store.memory_mailbox import MemoryMailbox
 from asfn.store.records import EngineRow
 
 if TYPE_CHECKING:
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
     from asfn.store.records import Commit, ExecutionQuery, ExecutionRow, FrameRow, Segment, StateMachineRow
 
 
-class MemoryStore:
+class MemoryStore(MemoryMailbox):
     """State in dicts; the contract is `asfn.store.protocol.Store`. Closing keeps everything: it may be
     opened again.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self._last_engine = 0
         self._engines: dict[int, EngineRow] = {}
         self._definitions: dict[str, str] = {}
@@ -172,6 +174,8 @@ class MemoryStore:
         for key, changed in group.frames.items():
             if changed:
                 self._frames.setdefault(key, {}).update(changed)
+        for tokens in group.tokens:
+            self._change_tokens(tokens)
         for key, final in group.finals:
             finish(self._executions[key], final)
         for key, wake_at in group.parks:
@@ -186,5 +190,6 @@ def _matches(row: ExecutionRow, query: ExecutionQuery) -> bool:
         and query.status in (None, row.status)
         and query.name in (None, row.name)
         and (not query.statuses or row.status in query.statuses)
+        and query.attributes.items() <= row.attributes.items()
         and (query.before is None or (row.started_at, row.key) < query.before)
     )

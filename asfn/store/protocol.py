@@ -1,8 +1,7 @@
 """The seam between the runtime and a database. One contract suite runs over every implementation.
 
-Only `writer.py` calls `apply`; of what `Mailbox` adds, the runtime's inbox calls what writes. All methods raise StoreError, with a text that names
-the file and what to do, for anything the database refuses; EngineFenced from `apply` when the engine's
-epoch is not current.
+Only `writer.py` calls `apply`. All methods raise StoreError, with a text that names the file and what to do, for
+anything the database refuses; EngineFenced from `apply` when the engine's epoch is not current.
 """
 
 from __future__ import annotations
@@ -56,13 +55,13 @@ class Mailbox(Protocol):
         that stood against it, None for a token that is not there.
         """
 
-    async def beat_token(self, token: str, now: float) -> TokenRow | None:
-        """Note a sign of life of an open token. The row as it is then, None when it is not there."""
+    async def beat_tokens(self, tokens: Sequence[str], now: float) -> list[TokenRow | None]:
+        """Note a sign of life of those that are open. The rows as they are then, None for what is not there."""
 
-    async def token(self, token: str) -> TokenRow | None:
-        """The row of a token, with who has taken its work from the queue; None when it is not there."""
+    async def tokens(self, tokens: Sequence[str]) -> list[TokenRow | None]:
+        """The rows of these tokens, with who has taken their work from the queue; None for what is not there."""
 
-    async def token_news(self) -> list[TokenRow]:
+    async def token_news(self) -> list[str]:
         """All tokens with an outcome that their task has not taken yet, or with work that was taken and not noted."""
 
     async def put_activity(self, row: ActivityRow) -> ActivityRow:

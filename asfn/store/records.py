@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from asfn._json import Payload
 
@@ -48,6 +48,7 @@ class ExecutionRow:
 
     digest: of the definition it runs, kept for resume and redrive.   input_details and output are payloads.
     wake_at: earliest moment at which a parked execution has something to do; None when it is not parked.
+    attributes: what it can be found by; written with the row and never changed.
     """
 
     key: int
@@ -69,6 +70,7 @@ class ExecutionRow:
     redriven_at: float | None = None
     owner: int | None = None
     wake_at: float | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
     def copy(self) -> ExecutionRow:
         """A row of its own, ten times faster than `dataclasses.replace`."""
@@ -138,7 +140,7 @@ class TokenRow:
 class Settlement:
     """The end of a token, asked for: it becomes `state`, if it is still open.
 
-    unless_beat_after: leave it open when the store holds a sign of life from after this moment; None: whatever it holds.
+    unless_beat_after: leave it open when the store holds a sign of life from after this moment; None: end it anyhow.
     """
 
     token: str
@@ -204,7 +206,7 @@ class Progress:
 
     frames are inserted or replaced by path; `dropped` paths are deleted first, each with everything below
     it (path itself and every path that begins with `path + "/"`; the root "" drops all). parked: the owner
-    lets go.
+    lets go. tokens: None when nothing of them changes; the final commit closes all that are open.
     """
 
     key: int
@@ -223,7 +225,7 @@ Commit: TypeAlias = Start | Progress
 @dataclass(slots=True)
 class ExecutionQuery:
     """Which executions to list, newest start first. `before` is the (started_at, key) of the last one
-    seen.
+    seen. attributes: those an execution must have, all of them.
     """
 
     state_machine_arn: str | None = None
@@ -232,3 +234,4 @@ class ExecutionQuery:
     before: tuple[float, int] | None = None
     limit: int = 100
     statuses: Sequence[ExecutionStatus] = field(default=())
+    attributes: Mapping[str, str] = field(default_factory=dict)

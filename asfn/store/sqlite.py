@@ -10,6 +10,8 @@ from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from asfn._json import JsonError, Payload, encode
 from asfn.errors import EngineFenced, StoreError
 from asfn.store.engines import call_roll
@@ -18,10 +20,11 @@ from asfn.store.packing import PayloadRows, digests, members, payloads
 from asfn.store.queries import load, named
 from asfn.store.records import EngineRow, ExecutionRow, FrameRow, Segment, StateMachineRow
 from asfn.store.sqlite_file import SqliteFile
+from asfn.store.sqlite_mailbox import SqliteMailbox, write_tokens
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from asfn.store.group import Group
@@ -31,9 +34,10 @@ if TYPE_CHECKING:
     from asfn.store.sqlite_file import Row, Transaction
 
 _SQL: Final = named(load("queries.sql"))
+_decode: Final = msgspec.json.Decoder(dict[str, str]).decode
 
 
-class SqliteStore:
+class SqliteStore(SqliteMailbox):
     """Durable state in the SQLite file at `path`; the contract is `asfn.store.protocol.Store`.
 
     off_loop: makes the context entered while SQLite's threads work; a loop with virtual time holds its
@@ -47,7 +51,7 @@ class SqliteStore:
         *,
         off_loop: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
-        self._file = SqliteFile(path, off_loop=off_loop)
+        super().__init__(SqliteFile(path, off_loop=off_loop))
 
     @property
     def path(self) -> str:
@@ -249,6 +253,7 @@ def _execution(row: Row) -> ExecutionRow:
     if values[11] is not None:
         values[11] = Payload.parse(values[11])
     (key, arn, name, machine, digest, type_, role, input_, started, status, stopped, output) = values[:12]
+    values[19] = dict(sorted(_decode(values[19]).items()))
     return ExecutionRow(
         key, arn, name, machine, digest, type_, role, input_, started, status, stopped, output, *values[12:]
     )
@@ -258,6 +263,9 @@ async def _write(transaction: Transaction, group: Group) -> None:
     """Write the changes of a group. Payloads stand before what refers to them; drops before frames."""
     large = PayloadRows()
     starts = [_start_parameters(row, large) for row in group.starts]
+    attributes = [
+        (name, value, row.started_at, row.key) for row in group.starts for name, value in row.attributes.items()
+    ]
     segments = [
         (key, segment.first_id, segment.last_id, segment.body, large.texts(key, segment.texts))
         for key, segment in group.segments
@@ -270,10 +278,12 @@ async def _write(transaction: Transaction, group: Group) -> None:
     finals = [_final_parameters(key, final, large) for key, final in group.finals]
     await transaction.many(_SQL["insert_payload"], large.rows)
     await transaction.many(_SQL["insert_execution"], starts)
+    await transaction.many(_SQL["insert_attribute"], attributes)
     await transaction.many(_SQL["insert_segment"], segments)
     await transaction.many(_SQL["delete_frames"], [(key,) for key, path in group.drops if not path])
     await transaction.many(_SQL["delete_frames_below"], [drop for drop in group.drops if drop[1]])
     await transaction.many(_SQL["upsert_frame"], frames)
+    await write_tokens(transaction, group.tokens)
     await transaction.many(_SQL["finish_execution"], finals)
     await transaction.many(_SQL["park_execution"], group.parks)
 
@@ -295,23 +305,36 @@ def _final_parameters(key: int, final: FinalRow, large: PayloadRows) -> tuple[An
 
 def list_query(query: ExecutionQuery) -> tuple[str, dict[str, Any]]:
     """The statement of a list and its parameters. It names only what is asked for, so that it finds its index."""
-    conditions: list[str] = []
-    parameters: dict[str, Any] = {"limit": query.limit}
-    for name, column in (
-        ("state_machine_arn", "x.state_machine_arn"),
-        ("status", "x.status"),
-        ("name", "x.name"),
-    ):
+    join, conditions, parameters = _attribute_conditions(query.attributes)
+    # With attributes the list is read in the order of the first one's rows; a unary plus keeps other indexes out of it.
+    plus, ordered = ("+", "a.started_at DESC, a.execution DESC") if join else ("", "x.started_at DESC, x.key DESC")
+    parameters["limit"] = query.limit
+    for name in ("state_machine_arn", "status", "name"):
         value = getattr(query, name)
         if value is not None:
-            conditions.append(f"{column} = :{name}")
+            conditions.append(f"{plus}x.{name} = :{name}")
             parameters[name] = value
     if query.statuses:
-        conditions.append("x.status IN (SELECT value FROM json_each(:statuses))")
+        conditions.append(f"{plus}x.status IN (SELECT value FROM json_each(:statuses))")
         parameters["statuses"] = encode([*query.statuses])
     if query.before is not None:
-        conditions.append("(x.started_at, x.key) < (:before_at, :before_key)")
+        conditions.append(f"({ordered.replace(' DESC', '')}) < (:before_at, :before_key)")
         parameters["before_at"], parameters["before_key"] = query.before
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    order = " ORDER BY x.started_at DESC, x.key DESC LIMIT :limit"
-    return _SQL["select_executions"] + where + order, parameters
+    return f"{_SQL['select_executions']}{join}{where} ORDER BY {ordered} LIMIT :limit", parameters
+
+
+def _attribute_conditions(attributes: Mapping[str, str]) -> tuple[str, list[str], dict[str, Any]]:
+    """What a list joins and asks for to find executions by attributes: the first one's rows, and that the rest exist."""
+    conditions: list[str] = []
+    parameters: dict[str, Any] = {}
+    for place, (name, value) in enumerate(attributes.items()):
+        parameters[f"name_{place}"], parameters[f"value_{place}"] = name, value
+        if not place:
+            conditions.append("a.name = :name_0 AND a.value = :value_0")
+        else:
+            conditions.append(
+                f"EXISTS (SELECT 1 FROM attributes o WHERE o.name = :name_{place} AND o.value = :value_{place}"
+                " AND o.started_at = a.started_at AND o.execution = a.execution)"
+            )
+    return " JOIN attributes a ON a.execution = x.key" if attributes else "", conditions, parameters

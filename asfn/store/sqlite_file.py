@@ -27,7 +27,7 @@ T = TypeVar("T")
 Row: TypeAlias = tuple[Any, ...]  # SQLite types its cells, not its rows
 
 APPLICATION_ID: Final = int.from_bytes(b"asfn", "big")
-MIGRATIONS: Final = tuple(load(name) for name in ("schema.sql",))
+MIGRATIONS: Final = tuple(load(name) for name in ("schema.sql", "migrations/2.sql"))
 """Scripts that bring a file from one version to the next; PRAGMA user_version is how many of them it has seen."""
 
 BUSY_SECONDS: Final = 10.0
@@ -144,6 +144,13 @@ class SqliteFile:
             connection = self._connected(self._writer)
             with self._off_loop(), self._refusals():
                 return list(await connection.execute_fetchall(sql, parameters))  # type: ignore[arg-type]
+
+    async def data_version(self) -> int:
+        """A number that changes when another connection than the writing one has committed."""
+        connection = self._connected(self._writer)
+        with self._off_loop(), self._refusals():
+            [(version,)] = await connection.execute_fetchall("PRAGMA data_version")
+            return int(version)
 
     async def transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run `work` between BEGIN IMMEDIATE and COMMIT; whatever it raises rolls back. Durable when it

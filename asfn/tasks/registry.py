@@ -13,6 +13,7 @@ import re
 from typing import TYPE_CHECKING, Final, Literal
 
 from asfn.errors import InvalidName, UnroutedResource
+from asfn.tasks.activity import QUEUE
 from asfn.tasks.invocation import (
     INVOKE,
     FunctionReference,
@@ -76,7 +77,10 @@ class Registry:
         self._routes[pattern] = (_compile(pattern), to)
 
     def resolve(self, resource: TaskResource) -> Handler:
-        """The handler that answers. Raises UnroutedResource with the nearest names and what to do."""
+        """The handler that answers; QUEUE for an activity that nobody is registered for: its workers poll.
+
+        Raises UnroutedResource with the nearest names and what to do.
+        """
         handler = self._resolved.get(resource.text)
         if handler is None:
             if is_invoke(resource):
@@ -85,6 +89,8 @@ class Registry:
                 handler = self.of_function(FunctionReference.of(resource))
             else:
                 handler = self._find(_texts(resource))
+            if handler is None and resource.family == "activity":
+                handler = QUEUE
             if handler is None:
                 raise UnroutedResource(self._unrouted(resource))
             self._resolved[resource.text] = handler

@@ -7,7 +7,8 @@ lets the commits before it through, in a transaction of their own, which is what
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, Any
 
 from asfn.errors import StoreError
 
@@ -94,6 +95,17 @@ class FaultyStore:
     async def _alive(self) -> None:
         if self.crashed.is_set():
             await asyncio.get_running_loop().create_future()
+
+    def __getattr__(self, name: str) -> Any:  # Any: a method of the wrapped store that is not among those below
+        method = getattr(self.store, name)
+        if not iscoroutinefunction(method):
+            return method
+
+        async def forward(*args: Any, **options: Any) -> Any:
+            await self._alive()
+            return await method(*args, **options)
+
+        return forward
 
     async def bury(self) -> None:
         """Close the wrapped store's connections, as the system does for a process that died."""

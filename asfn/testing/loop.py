@@ -130,9 +130,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             )
         while self._stops and self._stops[0][2].done():  # whoever waited was cancelled
             heapq.heappop(self._stops)
-        if self._stops and (
-            seconds is None or self._virtual_time + seconds > self._stops[0][0] + _SAME_MOMENT_SECONDS
-        ):
+        if self._stops and (seconds is None or self._virtual_time + seconds > self._stops[0][0] + _SAME_MOMENT_SECONDS):
             at, _, reached = heapq.heappop(self._stops)
             reached.set_result(None)
             self._move_to(max(at, self._virtual_time))
@@ -234,7 +232,18 @@ class VirtualClock:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Time moves only with `advance` inside of this, also for whoever waits elsewhere."""
-        before, self._loop.held = self._loop.held, True
+        with self._holding(True):
+            yield
+
+    @contextmanager
+    def free(self) -> Iterator[None]:
+        """Time jumps as it does by default inside of this, where it is held otherwise."""
+        with self._holding(False):
+            yield
+
+    @contextmanager
+    def _holding(self, held: bool) -> Iterator[None]:
+        before, self._loop.held = self._loop.held, held
         try:
             yield
         finally:

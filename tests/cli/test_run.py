@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shlex
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.program import asfn, environment, start
+from tests.lambda_server import LambdaServer, returns
 
 TASK = "arn:aws:lambda:us-east-1:123456789012:function:"
 
@@ -224,3 +226,29 @@ def test_resume_with_nothing_unfinished_says_so(folder: Path) -> None:
     asfn("run", "one.asl.json", "-f", "functions", "-i", '{"n": 1}', "--db", "flows.db", cwd=folder)
     done = asfn("resume", "--db", "flows.db", cwd=folder)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "nothing is unfinished in flows.db\n")
+
+
+async def test_tasks_can_be_answered_by_what_speaks_lambda_s_protocol(folder: Path) -> None:
+    invoke = {"FunctionName": "double", "Payload.$": "$"}
+    (folder / "flow.json").write_text(
+        machine(
+            A=task("double", Next="B"),
+            B={"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "Parameters": invoke, "End": True},
+        )
+    )
+    async with LambdaServer() as server:
+        server.function("double", returns({"n": 2}), returns({"n": 4}))
+        words = ("run", "flow.json", "--lambda-endpoint", server.url, "-i", '{"n": 1}')
+        done = await asyncio.to_thread(asfn, *words, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["Payload"] == {"n": 4}
+        assert [request.event for request in server.requests] == [{"n": 1}, {"n": 2}]
+        assert server.access_keys == ["local", "local"]
+
+
+async def test_a_python_function_wins_over_lambda(folder: Path) -> None:
+    async with LambdaServer() as server:
+        words = ("run", "one.asl.json", "-f", "functions", "--lambda-endpoint", server.url, "-i", '{"n": 1}')
+        done = await asyncio.to_thread(asfn, *words, cwd=folder)
+    assert json.loads(done.stdout) == {"twice": 2}
+    assert server.requests == []

@@ -140,7 +140,6 @@ def test_a_stopped_execution_is_stopped_while_it_waits() -> None:
     ("members", "reason"),
     [
         ({"kind": "api"}, "the AWS API is a later issue"),
-        ({"kind": "test_state"}, "TestState is a later issue"),
         ({"kind": "other"}, "cases of kind other are unknown here"),
         ({"expected": {"history": [{"type": "ExecutionStarted"}]}}, "the recording stops before the execution ends"),
     ],
@@ -148,6 +147,35 @@ def test_a_stopped_execution_is_stopped_while_it_waits() -> None:
 def test_what_cannot_be_judged_is_skipped_with_its_reason(members: dict[str, Any], reason: str) -> None:
     verdict = judge(a_case(**members))
     assert (verdict.status, verdict.why) == ("skipped", reason)
+
+
+def a_state_case(definition: Any, request: dict[str, Any], expected: dict[str, Any], **members: Any) -> Case:
+    """A recorded TestState call."""
+    return a_case(kind="test_state", definition=definition, request=request, expected=expected, **members)
+
+
+def test_a_tested_state_is_compared_member_by_member() -> None:
+    good = {"response": {"output": {"a": 1}, "status": "SUCCEEDED"}}
+    definition = {"Type": "Pass", "End": True}
+    assert judge(a_state_case(definition, {"input": '{"a": 1}'}, good)).why == ""
+    verdict = judge(a_state_case(definition, {"input": '{"a": 2}'}, good))
+    assert (verdict.status, verdict.why) == ("failed", "TestState.response.output.a: expected 1, got 2")
+
+
+def test_a_refused_test_is_compared_by_code_and_message() -> None:
+    message = "State type 'Pass' is not supported when a mock is specified"
+    refused = {"error": {"code": "ValidationException", "message": message, "operation": "TestState"}}
+    assert judge(a_state_case({"Type": "Pass", "End": True}, {"mock": {"result": "1"}}, refused)).why == ""
+
+
+def test_a_tested_task_without_a_mock_calls_the_described_function_or_is_skipped() -> None:
+    definition = {"Type": "Task", "Resource": FUNCTION, "End": True}
+    request = {"input": '{"a": 1}', "roleArn": ROLE}
+    expected = {"response": {"output": {"a": 1}, "status": "SUCCEEDED"}}
+    echo = {"name": "f", "arn": FUNCTION, "behaviour": "returns its event unchanged"}
+    assert judge(a_state_case(definition, request, expected, lambdas=[echo])).why == ""
+    verdict = judge(a_state_case(definition, request, expected))
+    assert (verdict.status, "no function is described" in verdict.why) == ("skipped", True)
 
 
 @pytest.mark.parametrize(

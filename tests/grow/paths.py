@@ -1,4 +1,4 @@
-"""JSONPath states: paths, intrinsic functions, payload templates and choice rules that mostly find what they ask for."""
+"""JSONPath states: paths, intrinsic functions, payload templates and choice rules, which mostly find what they seek."""
 
 from __future__ import annotations
 
@@ -51,9 +51,7 @@ def path_text(rng: Random, root: str, steps: Steps) -> str:
     return text
 
 
-def grow_path(
-    rng: Random, view: View, kinds: Collection[Kind] = (), *, own: bool = False
-) -> tuple[str, Shape] | None:
+def grow_path(rng: Random, view: View, kinds: Collection[Kind] = (), *, own: bool = False) -> tuple[str, Shape] | None:
     """A path to a value of one of the kinds, or of any; None when there is none. own: only below `$`."""
     if rng.random() < view.slip:
         return MISSING_PATH, ANY
@@ -84,7 +82,7 @@ def grow_call(rng: Random, view: View, depth: int = 2) -> tuple[str, Shape]:
     """A call of an intrinsic function on what is at hand."""
     number = _argument(rng, view, "int", "3")
     text = _argument(rng, view, "text", r"'it\'s {}'" if rng.random() < 0.3 else "'text'")
-    items = grow_path(rng, view, ("list",))
+    items = grow_path(rng, view, ["list"])
     inner = grow_call(rng, view, depth - 1)[0] if depth > 0 and rng.random() < 0.3 else text
     calls: list[tuple[str, Shape]] = [
         (f"States.MathAdd({number}, {rng.randrange(1, 9)})", INT),
@@ -116,7 +114,7 @@ def grow_call(rng: Random, view: View, depth: int = 2) -> tuple[str, Shape]:
 
 
 def _argument(rng: Random, view: View, kind: Kind, literal: str) -> str:
-    found = grow_path(rng, replace(view, slip=0), (kind,)) if rng.random() < 0.7 else None
+    found = grow_path(rng, replace(view, slip=0), [kind]) if rng.random() < 0.7 else None
     return found[0] if found is not None else literal
 
 
@@ -152,8 +150,20 @@ def grow_literal(rng: Random) -> tuple[Json, Shape]:
     return rng.choice(choices)
 
 
-_NUMERIC: Final = ("NumericEquals", "NumericLessThan", "NumericGreaterThan", "NumericLessThanEquals", "NumericGreaterThanEquals")
-_STRING: Final = ("StringEquals", "StringLessThan", "StringGreaterThan", "StringLessThanEquals", "StringGreaterThanEquals")
+_NUMERIC: Final = (
+    "NumericEquals",
+    "NumericLessThan",
+    "NumericGreaterThan",
+    "NumericLessThanEquals",
+    "NumericGreaterThanEquals",
+)
+_STRING: Final = (
+    "StringEquals",
+    "StringLessThan",
+    "StringGreaterThan",
+    "StringLessThanEquals",
+    "StringGreaterThanEquals",
+)
 _TIMES: Final = ("TimestampEquals", "TimestampLessThan", "TimestampGreaterThanEquals")
 _TESTS: Final = ("IsNull", "IsPresent", "IsNumeric", "IsString", "IsBoolean", "IsTimestamp")
 
@@ -184,7 +194,7 @@ def grow_rule(rng: Random, view: View, depth: int = 2) -> dict[str, Any]:
 
 
 def _compared(rng: Random, view: View, path: str, operator: str, kind: Kind, literal: Json) -> dict[str, Any]:
-    other = grow_path(rng, view, (kind,)) if rng.random() < 0.3 else None
+    other = grow_path(rng, view, [kind]) if rng.random() < 0.3 else None
     if other is not None:
         return {"Variable": path, f"{operator}Path": other[0]}
     return {"Variable": path, operator: literal}

@@ -48,7 +48,7 @@ def grow_read(rng: Random, view: View, kinds: Collection[Kind] = ()) -> tuple[st
 
 
 def _read_or(rng: Random, view: View, kind: Kind, literal: str) -> str:
-    found = grow_read(rng, view, (kind,)) if rng.random() < 0.7 else None
+    found = grow_read(rng, view, [kind]) if rng.random() < 0.7 else None
     return found[0] if found is not None else literal
 
 
@@ -60,7 +60,7 @@ def grow_code(rng: Random, view: View) -> tuple[str, Shape]:
         return found
     number, text = _read_or(rng, view, "int", "3"), _read_or(rng, view, "text", "'text'")
     truth = _read_or(rng, view, "bool", "true")
-    items = grow_read(rng, view, ("list",))
+    items = grow_read(rng, view, ["list"])
     choices: list[tuple[str, Shape]] = [
         (f"{number} + {rng.randrange(9)} * 2", INT),
         (f"{text} & '-' & {text}", TEXT),
@@ -71,7 +71,10 @@ def grow_code(rng: Random, view: View) -> tuple[str, Shape]:
         (f"$not({truth})", BOOL),
         (f"{number} > 4 and {truth}", BOOL),
         (f"[{number}, {text}, {truth}]", tuple_of(INT, TEXT, BOOL)),
-        (f"{{'a': {number}, 'b': {{'c': {text}}}}}", Shape("object", (("a", INT), ("b", Shape("object", (("c", TEXT),)))))),
+        (
+            f"{{'a': {number}, 'b': {{'c': {text}}}}}",
+            Shape("object", (("a", INT), ("b", Shape("object", (("c", TEXT),))))),
+        ),
         (f"($x := {number}; $f := function($n) {{ $n * 2 }}; $f($x))", INT),
         (f"[1..{rng.randrange(2, 6)}]", list_of(INT)),
         (f"$map([1..3], function($v) {{ $v + {number} }})", list_of(INT)),
@@ -85,7 +88,8 @@ def grow_code(rng: Random, view: View) -> tuple[str, Shape]:
         (f"$contains({text}, /[a-z]+/)", BOOL),
         (f"$exists({text})", BOOL),
         ("$states.context.Execution.Input", ANY),
-        ("$states", ANY),
+        ("$states.(input)", ANY),
+        ("$type($states)", TEXT),
     ]
     if items is not None:
         code, shape = items

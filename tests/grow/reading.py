@@ -59,7 +59,7 @@ def check_survives_printing(value: JsonObject, machine: StateMachine) -> None:
     """Printed and read again, a definition gives the same value and the same model."""
     for text in (encode(value), json.dumps(value, indent=1)):
         again = read_document(text, format="json")
-        if again.value != value or build(cast("JsonObject", again.value)) != machine:
+        if again.value != value or build(again.value) != machine:
             raise Broken("the definition does not survive being printed and read again")
 
 

@@ -71,7 +71,9 @@ def meet(first: Shape, second: Shape) -> Shape:
         return first
     if first.kind == second.kind == "object":
         others = dict(second.members)
-        return Shape("object", tuple((name, meet(value, others[name])) for name, value in first.members if name in others))
+        return Shape(
+            "object", tuple((name, meet(value, others[name])) for name, value in first.members if name in others)
+        )
     if first.kind == second.kind == "list" and first.element is not None and second.element is not None:
         return list_of(meet(first.element, second.element))
     return ANY
@@ -79,7 +81,11 @@ def meet(first: Shape, second: Shape) -> Shape:
 
 def grow_shape(rng: Random, depth: int = 3) -> Shape:
     """A random shape; an object outermost most of the time."""
-    kind = rng.choice(("object", "object", "object", "list", "int", "text", "bool")) if depth else rng.choice(("int", "text", "bool"))
+    kind = (
+        rng.choice(("object", "object", "object", "list", "int", "text", "bool"))
+        if depth
+        else rng.choice(("int", "text", "bool"))
+    )
     if depth == 3 and rng.random() < 0.85:
         kind = "object"
     if kind == "object":
@@ -90,7 +96,20 @@ def grow_shape(rng: Random, depth: int = 3) -> Shape:
     return {"int": INT, "text": TEXT, "bool": BOOL}[kind]
 
 
-_TEXTS: Final = ("", "x", "two words", "tab\tnew\nline", 'quote " and \\', "ünïcödé", "\U0001f600", "2025-01-01T00:00:03Z", "42", "a,b;c", "$.a", "{% 1 %}")
+_TEXTS: Final = (
+    "",
+    "x",
+    "two words",
+    "tab\tnew\nline",
+    'quote " and \\',
+    "ünïcödé",
+    "\U0001f600",
+    "2025-01-01T00:00:03Z",
+    "42",
+    "a,b;c",
+    "$.a",
+    "{% 1 %}",
+)
 
 
 def sample(rng: Random, shape: Shape) -> Json:

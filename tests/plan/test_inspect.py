@@ -179,8 +179,8 @@ def test_item_selector_shows_the_input_of_every_iteration() -> None:
 
 
 def test_what_an_item_reader_read_takes_the_place_of_items() -> None:
-    processor = {**INNER, "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}}
-    fields = {
+    processor: dict[str, Any] = {**INNER, "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}}
+    fields: dict[str, Any] = {
         "Type": "Map",
         "QueryLanguage": "JSONata",
         "ItemReader": {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from asfn.store.memory import MemoryStore
 from asfn.store.sqlite import SqliteStore
 from asfn.testing.loop import VirtualClock
-from tests.runtime.lives import Life, Workflow, check, live, live_on, undisturbed
+from tests.runtime.lives import Life, Place, Workflow, check, live, live_on, undisturbed
 from tests.runtime.workflows import (
     JOBS,
     LARGE_PAYLOADS,
@@ -22,9 +23,15 @@ from tests.runtime.workflows import (
 every_workflow = pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda workflow: workflow.name)
 
 
-def lives_until_the_end(workflow: Workflow, store: MemoryStore, lives: list[Life], **options: object) -> list[Life]:
+def lives_until_the_end(workflow: Workflow, store: MemoryStore, lives: list[Life], **options: Any) -> list[Life]:
     """The given lives and one more, which nothing disturbs."""
     return [*lives, live_on(workflow, store, lives[-1], **options)]
+
+
+def _die(workflow: Workflow, place: Place, when: str, number: int) -> Life:
+    if when == "crash_before":
+        return live(workflow, place, crash_before=number)
+    return live(workflow, place, crash_after=number)
 
 
 @every_workflow
@@ -33,7 +40,7 @@ def test_a_process_that_dies_at_any_commit_is_followed_by_one_that_finishes(work
     reference = undisturbed(workflow)
     for number in range(1, reference.commits + 1):
         store = MemoryStore()
-        first = live(workflow, store, **{when: number})
+        first = _die(workflow, store, when, number)
         assert first.died
         check(reference, lives_until_the_end(workflow, store, [first]))
 
@@ -132,7 +139,7 @@ def test_a_file_holds_all_that_another_process_needs(workflow: Workflow, tmp_pat
         def store(clock: VirtualClock, path: Path = path) -> SqliteStore:
             return SqliteStore(path, off_loop=clock.off_loop)
 
-        first = live(workflow, store, **{"crash_before" if number % 4 == 1 else "crash_after": number})
+        first = _die(workflow, store, "crash_before" if number % 4 == 1 else "crash_after", number)
         second = live_on(workflow, store, first, crash_after=2)
         lives = [first, second]
         if second.died:

@@ -156,7 +156,7 @@ async def test_a_function_that_blocks_its_thread_is_left_behind_at_its_deadline(
 
 def test_a_handler_that_swallows_its_cancellation_holds_nobody_up() -> None:
     async def main(clock: VirtualClock) -> None:
-        cancellations = []
+        cancellations: list[float] = []
 
         async def stubborn(event: Json) -> str:
             while len(cancellations) < 3:

@@ -178,6 +178,36 @@ def test_leaving_right_after_a_start_loses_nothing() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("seed", [None, 1, 2])
+def test_a_cancellation_while_leaving_cuts_the_wait_short_and_nothing_else(seed: int | None) -> None:
+    async def main(clock: VirtualClock) -> None:
+        store, keys = MemoryStore(), []
+
+        async def work(event: Json, context: Any) -> str:
+            keys.append(context.idempotency_key)
+            await asyncio.sleep(4 if len(keys) == 1 else 1)
+            return "done"
+
+        async def program() -> None:
+            async with engine_with(clock, store, work=work) as engine:
+                await start(engine, machine(("Work", task("work"))))
+                await asyncio.sleep(1)
+
+        running = asyncio.ensure_future(program())
+        await asyncio.sleep(2)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert clock.now() - DEFAULT_START_AT == pytest.approx(2)
+        async with engine_with(clock, store, work=work) as engine:  # at once, not only after the lease
+            [info] = await engine.list_executions()
+            assert await (await engine.execution(info.arn)).result() == "done"
+        assert len(keys) == 2
+        assert len(set(keys)) == 1
+
+    run(main, seed=seed)
+
+
 def test_an_engine_may_be_entered_again_functions_in_threads_included() -> None:
     async def main(clock: VirtualClock) -> None:
         engine = engine_with(clock, MemoryStore(), sync=lambda event: event["n"] + 1)
@@ -237,7 +267,7 @@ def test_stop_ends_every_branch_and_is_durable_when_it_returns(state: JsonObject
             finally:
                 ended.append(event)
 
-        states = [("First", state), ("Fine", {"Type": "Succeed"})]
+        states: list[tuple[str, JsonObject]] = [("First", state), ("Fine", {"Type": "Succeed"})]
         async with engine_with(clock, MemoryStore(), hang=hang) as engine:
             definition = machine(*states[: 2 if "Catch" in state else 1])
             execution = await start(engine, definition, [{"inner": [1, 2]}, {"inner": [3]}])

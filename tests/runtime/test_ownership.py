@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from asfn._json import JsonObject
 from asfn.engine import Engine
-from asfn.errors import EngineClosed, EngineFenced, InvalidArn, UnroutedResource
+from asfn.errors import EngineClosed, EngineFenced, InvalidArn, StoreError, UnroutedResource
 from asfn.runtime.liveness import EngineLock, is_dead, lock_path
 from asfn.store.memory import MemoryStore
 from asfn.store.sqlite import SqliteStore
@@ -29,13 +30,13 @@ def test_an_engine_that_lost_its_lease_writes_nothing_more_and_another_finishes(
     reference = undisturbed(workflow)
     for number in range(2, reference.commits + 1):
         store = MemoryStore()
-        fenced = run(lambda clock, store=store, number=number: _fenced_life(workflow, store, clock, number))
+        fenced = run(partial(_fenced_life, workflow, store, number))
         assert fenced.commits == number - 1
         last = live(workflow, store, start_at=fenced.over_at + 200)
         check(reference, [fenced, last])
 
 
-async def _fenced_life(workflow: Workflow, store: MemoryStore, clock: VirtualClock, number: int) -> Life:
+async def _fenced_life(workflow: Workflow, store: MemoryStore, number: int, clock: VirtualClock) -> Life:
     faulty = FaultyStore(store, fence_at=number)
     tasks = Tasks(workflow.script, clock)
     async with Engine(faulty, clock=clock, resolver=tasks) as engine:
@@ -183,3 +184,29 @@ async def test_an_idle_engine_notices_that_it_was_fenced_and_stops_its_execution
             await execution.result(timeout=20)
         assert engine.running(execution.arn) is None
         await usurper.close()
+
+
+@pytest.mark.real_time
+async def test_an_execution_goes_on_when_the_store_that_refused_a_write_is_well_again(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    async def work(event: Any, context: Any) -> str:
+        calls.append(context.idempotency_key)
+        return "done"
+
+    store = FaultyStore(SqliteStore(tmp_path / "ill.db"), refuse=[3])
+    async with Engine(store, lease_seconds=0.3) as engine:
+        engine.register("work", work)
+        nap: JsonObject = {"Type": "Wait", "Seconds": 0, "Next": "Work"}
+        await engine.create_state_machine("m", machine(("Nap", nap), ("Work", task("work"))))
+        execution = await engine.start("m", 1)
+        with pytest.raises(StoreError, match="refuse"):
+            await execution.result(timeout=20)
+        for _ in range(500):
+            if (await execution.describe()).status != "RUNNING":
+                break
+            await asyncio.sleep(0.02)
+        assert await execution.result() == "done"
+        ids = [event["id"] for event in await execution.history()]
+        assert ids == list(range(1, 10))
+    assert len(set(calls)) == 1

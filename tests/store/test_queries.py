@@ -11,6 +11,7 @@ import pytest
 from asfn.store.queries import load, named, statements
 from asfn.store.records import ExecutionQuery
 from asfn.store.sqlite import list_query
+from asfn.store.sqlite_file import MIGRATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +22,9 @@ QUERIES = named(load("queries.sql"))
 @pytest.fixture
 def connection() -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(":memory:", isolation_level=None)
-    for statement in statements(load("schema.sql")):
-        connection.execute(statement)
+    for script in MIGRATIONS:
+        for statement in statements(script):
+            connection.execute(statement)
     yield connection
     connection.close()
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -286,3 +287,99 @@ def test_the_loop_is_closed_and_tasks_left_behind_are_cancelled() -> None:
 
     assert run(main())() is True
     assert ended == ["Task", "cancelled"]
+
+
+def test_advance_lets_everything_happen_that_is_due_until_then_that_moment_included() -> None:
+    async def main(clock: VirtualClock) -> list[tuple[str, float]]:
+        seen: list[tuple[str, float]] = []
+
+        async def sleeper(seconds: float) -> None:
+            await clock.sleep_until(clock.now() + seconds)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0.5)
+            seen.append((f"after {seconds}", clock.elapsed.total_seconds()))
+
+        async with asyncio.TaskGroup() as group:
+            for seconds in (0.1, 59.5, 60.0):
+                group.create_task(sleeper(seconds))
+            await clock.advance(60)
+            seen.append(("advanced", clock.elapsed.total_seconds()))
+            await clock.advance(0)
+            seen.append(("settled", clock.elapsed.total_seconds()))
+        return seen
+
+    for seed in (None, 1, 2):
+        assert run(main, seed=seed) == [
+            ("after 0.1", 0.6),
+            ("after 59.5", 60.0),
+            ("advanced", 60.0),
+            ("settled", 60.0),
+            ("after 60.0", 60.5),
+        ]
+
+
+def test_what_is_due_a_rounding_error_after_the_moment_is_due_at_it() -> None:
+    async def main(clock: VirtualClock) -> list[int]:
+        started = clock.now()
+        seen: list[int] = []
+        for step in range(1, 100):
+            clock.call_at(started + step * 0.1, lambda step=step: seen.append(step))  # type: ignore[misc]
+        for step in range(1, 100):
+            await clock.advance(0.1)
+            assert seen[-1] == step
+        return seen
+
+    assert run(main, start_at=1_759_000_000.123) == list(range(1, 100))
+
+
+def test_advance_takes_units_and_refuses_to_go_back() -> None:
+    async def main(clock: VirtualClock) -> timedelta:
+        await clock.advance(1, minutes=1, hours=1, days=1, weeks=52)
+        with pytest.raises(ValueError, match="time cannot pass backwards: -1"):
+            await clock.advance(-1)
+        return clock.elapsed
+
+    assert run(main) == timedelta(days=365, hours=1, minutes=1, seconds=1)
+
+
+def test_several_may_advance_at_once_and_one_of_them_may_give_up() -> None:
+    async def main(clock: VirtualClock) -> list[float]:
+        async def advance(seconds: float) -> float:
+            await clock.advance(seconds)
+            return clock.elapsed.total_seconds()
+
+        given_up = asyncio.create_task(advance(5))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        return await asyncio.gather(*map(advance, (30, 10, 20, 10)))
+
+    assert run(main) == [30.0, 10.0, 20.0, 10.0]
+
+
+def test_held_time_stands_still_until_it_is_advanced() -> None:
+    async def main(clock: VirtualClock) -> list[float]:
+        rung: list[float] = []
+        clock.call_at(clock.now() + 10, lambda: rung.append(clock.elapsed.total_seconds()))
+        with clock.held():
+            await clock.advance(9)
+            assert rung == []
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await clock.advance(3)
+            with clock.free():
+                await asyncio.sleep(0.25)
+        await asyncio.sleep(1)
+        return rung
+
+    assert run(main) == [10.0]
+
+
+def test_waiting_while_time_is_held_is_an_error_that_says_what_to_do() -> None:
+    async def main(clock: VirtualClock) -> None:
+        with clock.held():
+            await asyncio.sleep(60)
+
+    with pytest.raises(
+        Deadlock, match=r"time is held, and nothing is due before 60 .*now: 0.*clock\.advance\(\)\n  Task"
+    ):
+        run(main)

@@ -27,9 +27,7 @@ MAX_NESTING: Final = 200
 HALF_OPEN: Final = "JSONata string must start with {% and end with %}"
 
 
-def check_value(
-    state: StateScope, path: Tokens, value: Json, allowed: Allowed = ON_ENTRY, depth: int = 0
-) -> None:
+def check_value(state: StateScope, path: Tokens, value: Json, allowed: Allowed = ON_ENTRY, depth: int = 0) -> None:
     """A JSON value with expressions at any depth of its lists and objects; keys are never expressions."""
     if depth > MAX_NESTING:
         state.findings.error(path, f"A value may nest at most {MAX_NESTING} levels", code="TOO_DEEPLY_NESTED")

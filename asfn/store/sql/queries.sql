@@ -74,7 +74,8 @@ SELECT x.key, x.arn, x.name, x.state_machine_arn, x.digest, x.type, x.role_arn,
     coalesce(x.input, (SELECT text FROM payloads p WHERE p.execution = x.key AND p.digest = x.input_digest)),
     x.started_at, x.status, x.stopped_at,
     coalesce(x.output, (SELECT text FROM payloads p WHERE p.execution = x.key AND p.digest = x.output_digest)),
-    x.error, x.cause, x.failed_state, x.redrive_count, x.redriven_at, x.owner, x.wake_at
+    x.error, x.cause, x.failed_state, x.redrive_count, x.redriven_at, x.owner, x.wake_at,
+    (SELECT json_group_object(t.name, t.value) FROM attributes t WHERE t.execution = x.key)
 FROM executions x;
 
 -- name: select_standings
@@ -87,6 +88,9 @@ FROM executions x WHERE x.key IN (SELECT value FROM json_each(:keys));
 INSERT INTO executions (key, arn, name, state_machine_arn, digest, type, role_arn, input, input_digest, started_at,
     status, stopped_at, output, output_digest, error, cause, failed_state, redrive_count, redriven_at, owner, wake_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: insert_attribute
+INSERT INTO attributes (name, value, started_at, execution) VALUES (?, ?, ?, ?);
 
 -- name: insert_payload
 INSERT INTO payloads (execution, digest, text) VALUES (?, ?, ?) ON CONFLICT DO NOTHING;

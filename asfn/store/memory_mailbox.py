@@ -1,0 +1,141 @@
+"""Tokens and activities in this process's memory; the contract is `asfn.store.protocol.Mailbox`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from asfn.store.records import ActivityRow, ActivityTaskRow, Settlement, Taker, TokenChanges, TokenRow
+
+
+class MemoryMailbox:
+    """The part of `MemoryStore` that tokens and activities are in. No other process sees it."""
+
+    def __init__(self) -> None:
+        self._tokens: dict[str, TokenRow] = {}
+        self._news: dict[str, None] = {}  # tokens with an outcome, or with work that was taken and not noted
+        self._activities: dict[str, ActivityRow] = {}
+        self._work: dict[str, ActivityTaskRow] = {}  # by token: waiting, or taken and not noted
+        self._queues: dict[str, dict[str, None]] = {}  # by activity: the tokens of waiting work, oldest first
+
+    async def version(self) -> int:
+        """Always the same: nobody else writes."""
+        return 0
+
+    async def settle_tokens(self, settlements: Sequence[Settlement]) -> list[tuple[bool, TokenRow | None]]:
+        """End tokens, one after the other."""
+        return [self._settle(settlement) for settlement in settlements]
+
+    def _settle(self, settlement: Settlement) -> tuple[bool, TokenRow | None]:
+        row = self._tokens.get(settlement.token)
+        if row is None:
+            return False, None
+        since = settlement.unless_beat_after
+        beaten = since is not None and row.heartbeat_at is not None and row.heartbeat_at > since
+        if row.state != "open" or beaten:
+            return False, replace(row)
+        row.state, row.outcome, row.settled_at = settlement.state, settlement.outcome, settlement.at
+        self._news[row.token] = None
+        return True, None
+
+    async def beat_tokens(self, tokens: Sequence[str], now: float) -> list[TokenRow | None]:
+        """Note a sign of life of those that are open. The rows then, None for what is not there."""
+        for token in tokens:
+            row = self._tokens.get(token)
+            if row is not None and row.state == "open":
+                row.heartbeat_at = max(now, row.heartbeat_at or now)
+        return await self.tokens(tokens)
+
+    async def tokens(self, tokens: Sequence[str]) -> list[TokenRow | None]:
+        """The rows of these tokens, None for what is not there."""
+        return [replace(self._tokens[token]) if token in self._tokens else None for token in tokens]
+
+    async def token_news(self) -> list[str]:
+        """Tokens with an outcome, or with work that was taken and not noted."""
+        return list(self._news)
+
+    async def put_activity(self, row: ActivityRow) -> ActivityRow:
+        """Insert an activity, unless its ARN is there; the row that is."""
+        return replace(self._activities.setdefault(row.arn, replace(row)))
+
+    async def delete_activity(self, arn: str) -> None:
+        """Delete an activity; its queued work stays."""
+        self._activities.pop(arn, None)
+
+    async def activity(self, arn: str) -> ActivityRow | None:
+        """The activity of an ARN, None when there is none."""
+        row = self._activities.get(arn)
+        return replace(row) if row is not None else None
+
+    async def activities(self) -> list[ActivityRow]:
+        """All activities, by name."""
+        return [replace(row) for row in sorted(self._activities.values(), key=attrgetter("name", "arn"))]
+
+    async def take_activity_tasks(self, takers: Sequence[Taker], now: float) -> list[ActivityTaskRow | None]:
+        """Give each taker the oldest waiting work of its activity, None when there is none."""
+        return [self._take(taker, now) for taker in takers]
+
+    def _take(self, taker: Taker, now: float) -> ActivityTaskRow | None:
+        queue = self._queues.get(taker.activity_arn)
+        if not queue:
+            return None
+        token = next(iter(queue))
+        self._leave_queue(taker.activity_arn, token)
+        row = self._tokens[token]
+        row.worker_name, row.taken_at = taker.worker_name, now
+        self._news[token] = None
+        return replace(self._work[token])
+
+    async def give_back_activity_task(self, token: str) -> None:
+        """Put work that a taker never got back into its queue, unless it was noted meanwhile."""
+        work = self._work.get(token)
+        if work is None:
+            return
+        row = self._tokens[token]
+        row.worker_name = row.taken_at = None
+        if row.outcome is None:
+            self._news.pop(token, None)
+        queue = self._queues.get(work.activity_arn, {})
+        self._queues[work.activity_arn] = {token: None, **queue}  # it was the oldest
+
+    async def waiting_activity_tasks(self, arns: Sequence[str]) -> dict[str, int]:
+        """How much work waits in the queues of these activities."""
+        return dict(Counter({arn: len(self._queues[arn]) for arn in arns if arn in self._queues}))
+
+    def _change_tokens(self, changes: TokenChanges) -> None:
+        for row in changes.opened:
+            self._tokens[row.token] = replace(row)
+        for work in changes.queued:
+            self._work[work.token] = work
+            self._queues.setdefault(work.activity_arn, {})[work.token] = None
+        for token in changes.noted:
+            self._drop_work(token)
+        for token, at in changes.closed:
+            self._drop_work(token)
+            row = self._tokens[token]
+            row.state = "closed" if row.state == "open" else row.state
+            row.outcome = None
+            row.settled_at = at if row.settled_at is None else row.settled_at
+            self._news.pop(token, None)
+
+    def _drop_work(self, token: str) -> None:
+        work = self._work.pop(token, None)
+        if work is None:
+            return
+        self._leave_queue(work.activity_arn, token)
+        row = self._tokens[token]
+        row.worker_name = row.taken_at = None
+        if row.outcome is None:
+            self._news.pop(token, None)
+
+    def _leave_queue(self, arn: str, token: str) -> None:
+        queue = self._queues.get(arn)
+        if queue is not None:
+            queue.pop(token, None)
+            if not queue:
+                del self._queues[arn]

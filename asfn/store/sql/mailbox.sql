@@ -1,0 +1,68 @@
+-- Every statement of sqlite_mailbox.py, by name: tokens, activities and their work. Lists come as one JSON array.
+
+-- name: insert_token
+INSERT INTO tokens (token, execution, path, state, created_at) VALUES (?, ?, ?, ?, ?);
+
+-- name: close_token
+-- The task has moved on: what came of the token is not needed any more.
+UPDATE tokens
+SET state = CASE state WHEN 'open' THEN 'closed' ELSE state END, outcome = NULL, settled_at = coalesce(settled_at, ?2)
+WHERE token = ?1;
+
+-- name: settle_tokens
+-- :settlements holds [token, state, outcome, at, unless_beat_after] arrays, each token once.
+UPDATE tokens
+SET state = json_extract(s.value, '$[1]'), outcome = json_extract(s.value, '$[2]'),
+    settled_at = json_extract(s.value, '$[3]')
+FROM json_each(:settlements) s
+WHERE tokens.token = json_extract(s.value, '$[0]') AND tokens.state = 'open'
+    AND (json_extract(s.value, '$[4]') IS NULL OR tokens.heartbeat_at IS NULL
+         OR tokens.heartbeat_at <= json_extract(s.value, '$[4]'))
+RETURNING tokens.token;
+
+-- name: beat_tokens
+UPDATE tokens SET heartbeat_at = max(:now, coalesce(heartbeat_at, :now))
+WHERE token IN (SELECT value FROM json_each(:tokens)) AND state = 'open';
+
+-- name: select_tokens
+SELECT t.token, t.execution, t.path, t.created_at, t.state, t.outcome, t.heartbeat_at, t.settled_at,
+    a.worker_name, a.taken_at
+FROM tokens t LEFT JOIN activity_tasks a ON a.token = t.token
+WHERE t.token IN (SELECT value FROM json_each(:tokens));
+
+-- name: select_token_news
+SELECT token FROM tokens INDEXED BY tokens_outcome WHERE outcome IS NOT NULL
+UNION
+SELECT token FROM activity_tasks INDEXED BY activity_tasks_taken WHERE taken_at IS NOT NULL;
+
+-- name: insert_activity
+INSERT INTO activities (arn, name, created_at) VALUES (:arn, :name, :created_at) ON CONFLICT DO NOTHING;
+
+-- name: delete_activity
+DELETE FROM activities WHERE arn = :arn;
+
+-- name: select_activity
+SELECT arn, name, created_at FROM activities WHERE arn = :arn;
+
+-- name: select_activities
+SELECT arn, name, created_at FROM activities ORDER BY name, arn;
+
+-- name: insert_activity_task
+INSERT INTO activity_tasks (token, activity_arn, execution, input, scheduled_at) VALUES (?, ?, ?, ?, ?);
+
+-- name: delete_activity_task
+DELETE FROM activity_tasks WHERE token = ?1;
+
+-- name: take_activity_task
+UPDATE activity_tasks SET worker_name = :worker_name, taken_at = :now
+WHERE id = (
+    SELECT id FROM activity_tasks WHERE activity_arn = :activity_arn AND taken_at IS NULL ORDER BY id LIMIT 1
+)
+RETURNING token, activity_arn, execution, input, scheduled_at;
+
+-- name: give_back_activity_task
+UPDATE activity_tasks SET worker_name = NULL, taken_at = NULL WHERE token = :token;
+
+-- name: count_activity_tasks
+SELECT activity_arn, count(*) FROM activity_tasks
+WHERE taken_at IS NULL AND activity_arn IN (SELECT value FROM json_each(:arns)) GROUP BY activity_arn;

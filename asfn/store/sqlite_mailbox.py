@@ -1,0 +1,159 @@
+"""Tokens and activities in the SQLite file; the contract is `asfn.store.protocol.Mailbox`.
+
+Statements stand in sql/mailbox.sql. Answers come in groups, so that thousands of them cost few transactions.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from asfn._json import encode
+from asfn.store.queries import load, named
+from asfn.store.records import ActivityRow, ActivityTaskRow, TokenRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from asfn._json import Json
+    from asfn.store.records import Settlement, Taker, TokenChanges
+    from asfn.store.sqlite_file import SqliteFile, Transaction
+
+    Settled = tuple[bool, TokenRow | None]
+
+_SQL: Final = named(load("mailbox.sql"))
+
+
+class SqliteMailbox:
+    """The part of `SqliteStore` that tokens and activities are in."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+
+    async def version(self) -> int:
+        """SQLite's data_version of the writing connection, which its own commits do not change."""
+        return await self._file.data_version()
+
+    async def settle_tokens(self, settlements: Sequence[Settlement]) -> list[tuple[bool, TokenRow | None]]:
+        """End tokens, one after the other, in one transaction."""
+        if not settlements:
+            return []
+        return await self._file.transaction(partial(_settle, settlements))
+
+    async def beat_tokens(self, tokens: Sequence[str], now: float) -> list[TokenRow | None]:
+        """Note a sign of life of those that are open. The rows then, None for what is not there."""
+        await self._file.write(_SQL["beat_tokens"], {"tokens": encode([*tokens]), "now": now})
+        return await self.tokens(tokens)
+
+    async def tokens(self, tokens: Sequence[str]) -> list[TokenRow | None]:
+        """The rows of these tokens, None for what is not there."""
+        rows = await self._file.rows(_SQL["select_tokens"], {"tokens": encode([*tokens])})
+        found = {row[0]: TokenRow(*row) for row in rows}
+        return [found.get(token) for token in tokens]
+
+    async def token_news(self) -> list[str]:
+        """Tokens with an outcome, or with work that was taken and not noted."""
+        return [token for (token,) in await self._file.rows(_SQL["select_token_news"])]
+
+    async def put_activity(self, row: ActivityRow) -> ActivityRow:
+        """Insert an activity, unless its ARN is there; the row that is."""
+
+        async def put(transaction: Transaction) -> ActivityRow:
+            parameters = {"arn": row.arn, "name": row.name, "created_at": row.created_at}
+            await transaction.rows(_SQL["insert_activity"], parameters)
+            return ActivityRow(*(await transaction.rows(_SQL["select_activity"], {"arn": row.arn}))[0])
+
+        return await self._file.transaction(put)
+
+    async def delete_activity(self, arn: str) -> None:
+        """Delete an activity; its queued work stays."""
+        await self._file.write(_SQL["delete_activity"], {"arn": arn})
+
+    async def activity(self, arn: str) -> ActivityRow | None:
+        """The activity of an ARN, None when there is none."""
+        rows = await self._file.rows(_SQL["select_activity"], {"arn": arn})
+        return ActivityRow(*rows[0]) if rows else None
+
+    async def activities(self) -> list[ActivityRow]:
+        """All activities, by name."""
+        return [ActivityRow(*row) for row in await self._file.rows(_SQL["select_activities"])]
+
+    async def take_activity_tasks(self, takers: Sequence[Taker], now: float) -> list[ActivityTaskRow | None]:
+        """Give each taker the oldest waiting work of its activity, in one transaction."""
+        if not takers:
+            return []
+        return await self._file.transaction(partial(_take, takers, now))
+
+    async def give_back_activity_task(self, token: str) -> None:
+        """Put work that a taker never got back into its queue, unless it was noted meanwhile."""
+        await self._file.write(_SQL["give_back_activity_task"], {"token": token})
+
+    async def waiting_activity_tasks(self, arns: Sequence[str]) -> dict[str, int]:
+        """How much work waits in the queues of these activities."""
+        return dict(await self._file.rows(_SQL["count_activity_tasks"], {"arns": encode([*arns])}))
+
+
+async def write_tokens(transaction: Transaction, groups: Sequence[TokenChanges]) -> None:
+    """Write the token changes of a group of commits: none of them settles what a later one opens."""
+    if not groups:
+        return
+    opened = [
+        (row.token, row.execution, row.path, row.state, row.created_at) for changes in groups for row in changes.opened
+    ]
+    queued = [
+        (work.token, work.activity_arn, work.execution, work.input, work.scheduled_at)
+        for changes in groups
+        for work in changes.queued
+    ]
+    closed = [close for changes in groups for close in changes.closed]
+    done = [(token,) for changes in groups for token in changes.noted] + [(token,) for token, _ in closed]
+    await transaction.many(_SQL["insert_token"], opened)
+    await transaction.many(_SQL["insert_activity_task"], queued)
+    await transaction.many(_SQL["delete_activity_task"], done)
+    await transaction.many(_SQL["close_token"], closed)
+
+
+async def _settle(settlements: Sequence[Settlement], transaction: Transaction) -> list[Settled]:
+    answers: list[Settled] = []
+    for group in _runs(settlements):
+        parameters: list[Json] = [
+            [item.token, item.state, item.outcome, item.at, item.unless_beat_after] for item in group
+        ]
+        rows = await transaction.rows(_SQL["settle_tokens"], {"settlements": encode(parameters)})
+        ended = {token for (token,) in rows}
+        left = [item.token for item in group if item.token not in ended]
+        stood = await _tokens(transaction, left) if left else {}
+        answers += [(item.token in ended, stood.get(item.token)) for item in group]
+    return answers
+
+
+def _runs(settlements: Iterable[Settlement]) -> list[list[Settlement]]:
+    """The settlements in order, cut so that no run has a token twice: one statement cannot settle it in turns."""
+    runs: list[list[Settlement]] = [[]]
+    seen: set[str] = set()
+    for settlement in settlements:
+        if settlement.token in seen:
+            runs.append([])
+            seen.clear()
+        seen.add(settlement.token)
+        runs[-1].append(settlement)
+    return runs
+
+
+async def _tokens(transaction: Transaction, tokens: list[str]) -> dict[str, TokenRow]:
+    rows = await transaction.rows(_SQL["select_tokens"], {"tokens": encode([*tokens])})
+    return {row[0]: TokenRow(*row) for row in rows}
+
+
+async def _take(takers: Sequence[Taker], now: float, transaction: Transaction) -> list[ActivityTaskRow | None]:
+    taken: list[ActivityTaskRow | None] = []
+    empty: set[str] = set()
+    for taker in takers:
+        rows: list[tuple[object, ...]] = []
+        if taker.activity_arn not in empty:
+            parameters = {"activity_arn": taker.activity_arn, "worker_name": taker.worker_name, "now": now}
+            rows = await transaction.rows(_SQL["take_activity_task"], parameters)
+        if not rows:
+            empty.add(taker.activity_arn)
+        taken.append(ActivityTaskRow(*rows[0]) if rows else None)  # type: ignore[arg-type]  # SQLite types no columns
+    return taken

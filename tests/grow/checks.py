@@ -1,0 +1,89 @@
+"""One case by its number: an input that is read, or a machine that is grown and run. Both raise what is wrong."""
+
+from __future__ import annotations
+
+from functools import cache
+from random import Random
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+
+from asfn._json import Payload
+from asfn.language.reader import build, load, read_document
+from tests.grow.bases import published
+from tests.grow.invariants import check_history
+from tests.grow.machines import grow
+from tests.grow.mutations import mutated
+from tests.grow.reading import Broken, check_survives_printing, judge
+from tests.grow.running import run_grown
+from tests.grow.watchdog import at_most
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from asfn._json import JsonObject
+    from tests.grow.machines import Grown
+    from tests.grow.running import Ran
+
+INPUT_SECONDS: Final = 2.0
+MACHINE_SECONDS: Final = 30.0
+SCHEDULES: Final = (None, 1, 2)
+_GROWN_BASES: Final = 300
+
+
+@cache
+def bases() -> tuple[JsonObject, ...]:
+    """The definitions that inputs are made of."""
+    return (*published(), *(grow(seed).definition for seed in range(_GROWN_BASES)))
+
+
+def check_input(number: int) -> str:
+    """Read the input of a number; what came of it. Raises Broken, TookTooLong, or what came out of the language."""
+    case = mutated(Random(number), bases())
+    with at_most(INPUT_SECONDS):
+        return judge(case)
+
+
+def check_machine(number: int, schedules: Sequence[int | None] = SCHEDULES) -> str:
+    """Grow the machine of a number and run it under each schedule; how it ended."""
+    grown = grow(number)
+    with at_most(MACHINE_SECONDS):
+        check_definition(grown)
+        return check_runs(grown, schedules)
+
+
+def check_definition(grown: Grown) -> None:
+    """A grown definition is valid, and survives being printed as JSON and as YAML."""
+    machine = load(grown.definition, type=grown.type)
+    check_survives_printing(grown.definition, machine)
+    dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # Any: PyYAML's dumpers are told apart by no type
+    text = yaml.dump(grown.definition, Dumper=dumper, allow_unicode=True, sort_keys=False)
+    again = read_document(text, format="yaml")
+    if again.value != grown.definition or build(again.value) != machine:
+        raise Broken("the definition does not survive YAML")
+
+
+def check_runs(grown: Grown, schedules: Sequence[int | None]) -> str:
+    """Every run ends and keeps the invariants, and all ends are the same where no race was grown."""
+    first: Ran | None = None
+    for schedule in schedules:
+        ran = run_grown(grown, schedule)
+        check_ran(grown, ran)
+        if first is None:
+            first = ran
+        elif not (grown.racy or first.tied or ran.tied) and ran.end() != first.end():
+            raise Broken(
+                f"schedule {schedule} ends with {ran.end()}, schedule {schedules[0]} with {first.end()}"[:2_000]
+            )
+    assert first is not None
+    # Here branches give way to each other after every transition, so that those which take no time may race.
+    check_ran(grown, run_grown(grown, schedules[-1], commit="awaited"))
+    return first.info.status
+
+
+def check_ran(grown: Grown, ran: Ran) -> None:
+    """The invariants of one finished run."""
+    if grown.type == "STANDARD":
+        check_history(ran.history, ran.info)
+    if ran.info.output_text is not None:
+        Payload.parse(ran.info.output_text)
