@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         ExecutionInfo,
     )
     from asfn.runtime.machines import StateMachineInfo
+    from asfn.runtime.observers import Observer
     from asfn.tasks.function import TaskContext
 
 _HOME = {
@@ -71,6 +72,7 @@ _HOME = {
     "InvalidParameter": "asfn.errors",
     "InvalidToken": "asfn.errors",
     "Limits": "asfn.limits",
+    "Observer": "asfn.runtime.observers",
     "StateMachineAlreadyExists": "asfn.errors",
     "StateMachineDoesNotExist": "asfn.errors",
     "StateMachineInfo": "asfn.runtime.machines",
@@ -105,6 +107,7 @@ __all__ = [
     "InvalidParameter",
     "InvalidToken",
     "Limits",
+    "Observer",
     "StateMachineAlreadyExists",
     "StateMachineDoesNotExist",
     "StateMachineInfo",

@@ -102,10 +102,16 @@ def work(worker: int, jobs: int, options: argparse.Namespace, skip: int, current
         if now - told_at > 1:
             results.put((worker, counts))
             counts, told_at = Counter(), now
-        if ends_at is not None and now > ends_at:
+        if (ends_at is not None and now > ends_at) or not _is_watched():
             break
     results.put((worker, counts))
     results.put((worker, None))
+
+
+def _is_watched() -> bool:
+    """Whether the process that started this one still lives; a worker does not outlive it."""
+    parent = multiprocessing.parent_process()
+    return parent is None or parent.is_alive()
 
 
 class _Watch:

@@ -22,6 +22,7 @@ HEAVY = (
     "jsonata",
     "yaml",
     "aiosqlite",
+    "opentelemetry",
 )
 
 

@@ -80,6 +80,9 @@ def test_arns_have_awss_forms() -> None:
         ),
         ("arn:aws:states:::states:startExecution.sync:2", ("service", "states", "startExecution", "sync:2", None)),
         ("arn:aws:states:::aws-sdk:s3:getObject", ("service", "aws-sdk:s3", "getObject", "", None)),
+        ("arn:aws:lambda:your-region:your-account-id:function:f", ("lambda", "lambda", "f", "", None)),
+        ("arn:aws:lambda:::function:f.g:$LATEST", ("lambda", "lambda", "f.g", "", "$LATEST")),
+        ("arn:aws:states:us-east-1:123456789012:sns:publish", ("service", "sns", "publish", "", None)),
     ],
 )
 def test_task_resources_are_taken_apart(text: str, expected: tuple[object, ...]) -> None:

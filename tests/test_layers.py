@@ -25,6 +25,7 @@ ALLOWED = {
     "runtime": RUNTIME,
     "engine": RUNTIME | {"engine"},
     "__init__": RUNTIME | {"engine"},
+    "observe": RUNTIME | {"observe", ""},
     "cli": RUNTIME | {"engine", "cli", "examples", ""},
     "examples": GROUND | {"examples", "tasks", ""},
     "testing": RUNTIME | {"engine", "testing", ""},

@@ -6,6 +6,8 @@ Each is an `Observer`, given to `Engine(observers=[...])` or `engine.observe(...
 from __future__ import annotations
 
 from asfn.observe.logs import ExecutionContext, ExecutionLogs, JsonFormatter, LogSettings, is_logged, log_entry
+from asfn.observe.metrics import Metrics
+from asfn.observe.spans import Spans
 from asfn.observe.status import StatusEvents, status_event
 from asfn.observe.telemetry import Telemetry
 from asfn.runtime.observers import CallEnd, Observer, StateVisit
@@ -16,7 +18,9 @@ __all__ = [
     "ExecutionLogs",
     "JsonFormatter",
     "LogSettings",
+    "Metrics",
     "Observer",
+    "Spans",
     "StateVisit",
     "StatusEvents",
     "Telemetry",

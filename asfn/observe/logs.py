@@ -167,9 +167,7 @@ class ExecutionLogs(Observer):
                 if self._logger.isEnabledFor(level):
                     self._log(level, type_, event, execution, settings)
 
-    def _log(
-        self, level: int, type_: str, event: JsonObject, execution: ExecutionInfo, settings: LogSettings
-    ) -> None:
+    def _log(self, level: int, type_: str, event: JsonObject, execution: ExecutionInfo, settings: LogSettings) -> None:
         details = _details(event)
         state = details.get("name", details.get("state"))
         extra = {

@@ -278,7 +278,7 @@ class _FanOut:
         journal = self.interpreter.journal
         if self.is_map:
             journal.record(f"MapIteration{what}", error_id, now, self.state.name, extra={"index": child.index})
-        # A Parallel or Map that failed, first or not, has its ...StateFailed; a nested one that was running is aborted [U].
+        # A Parallel or Map that failed, first or not, has its ...StateFailed; a nested one at work is aborted [U].
         kind = child.state.kind
         failed = isinstance(child.outcome, Failure)
         if kind in ABORTED and child.entered and not (failed and kind in ("Parallel", "Map")):

@@ -5,6 +5,7 @@ A definition is stored under the digest of its text and never changed; an execut
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 from collections import OrderedDict
@@ -104,6 +105,7 @@ class Machines:
         self._clock = clock
         self._plans: OrderedDict[str, Plan] = OrderedDict()
         self._recent: dict[str, tuple[StateMachineRow, float]] = {}
+        self._reading: dict[str, asyncio.Future[StateMachineRow]] = {}
 
     def arn_of(self, name_or_arn: str) -> str:
         """The ARN of a machine named by either."""
@@ -171,7 +173,11 @@ class Machines:
         known = self._recent.get(arn)
         if known is not None and 0 <= now - known[1] < _ROW_SECONDS:
             return known[0]
-        row = await self.row(arn)
+        reading = self._reading.get(arn)
+        if reading is None:  # a thousand starts at once read it once
+            reading = self._reading[arn] = asyncio.ensure_future(self.row(arn))
+            reading.add_done_callback(lambda _: self._reading.pop(arn, None))
+        row = await asyncio.shield(reading)
         if len(self._recent) > _PLANS_KEPT:
             self._recent.clear()
         self._recent[arn] = (row, now)

@@ -30,7 +30,10 @@ class EngineRow:
 
 @dataclass(slots=True)
 class StateMachineRow:
-    """A registered state machine; `digest` names its current definition, which never changes."""
+    """A registered state machine; `digest` names its current definition, which never changes.
+
+    retention_days: how long its finished executions are kept; None: as the engine's limits say, math.inf: for ever.
+    """
 
     arn: str
     name: str
@@ -40,6 +43,7 @@ class StateMachineRow:
     created_at: float
     updated_at: float
     revision_id: str | None = None
+    retention_days: float | None = None
 
 
 @dataclass(slots=True)
@@ -235,3 +239,24 @@ class ExecutionQuery:
     limit: int = 100
     statuses: Sequence[ExecutionStatus] = field(default=())
     attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class FinishedRow:
+    """An execution that has ended, as a purge sees it."""
+
+    key: int
+    started_at: float
+    stopped_at: float
+
+
+@dataclass(slots=True)
+class Archive:
+    """Everything a store has of one execution, as it stood at one moment. work: in activities' queues."""
+
+    row: ExecutionRow
+    definition: str
+    segments: list[Segment]
+    frames: list[FrameRow]
+    tokens: list[TokenRow]
+    work: list[ActivityTaskRow]

@@ -197,6 +197,7 @@ class _Trace:
     def __init__(self, machine: MachineCoverage) -> None:
         self._machine = machine
         self._events: dict[int, Seen] = {}
+        self._evaluations: dict[tuple[int, str | None], Seen] = {}
 
     def follow(self, events: Sequence[Seen]) -> None:
         for event in events:
@@ -207,6 +208,8 @@ class _Trace:
                 self._enter(event, name)
             elif event.type in _BEGINS:
                 self._begin(event)
+            elif event.type == "EvaluationFailed":
+                self._evaluate(event)
 
     def _enter(self, event: Seen, name: str) -> None:
         left = self._events.get(event.previous)
@@ -244,29 +247,37 @@ class _Trace:
     def _begin(self, event: Seen) -> None:
         """A second beginning of the same visit, linked to an error, is a retry."""
         error = self._error_before(event)
-        name = self._owner(event, error) if error is not None else None
-        state = self._machine.model.get(name) if name is not None else None
-        if error is None or not isinstance(state, WorkState):
-            return
-        index = _first_match(state.retry, error)
-        self._machine.taken.update(
-            way for way in self._machine.ways if way.state == name and way.by == f"Retry[{index}]"
-        )
+        if error is not None:
+            self._retried(self._owner(event), error)
 
-    def _owner(self, event: Seen, error: Seen) -> str | None:
-        """The state that begins again: the one entered before its error; a fan-out's is beyond its children."""
+    def _evaluate(self, event: Seen) -> None:
+        """A field that fails to evaluate again in the same visit has been retried: nothing else shows it."""
+        key = event.previous, event.name
+        if key in self._evaluations:
+            self._retried(event.name, self._evaluations[key])
+        self._evaluations[key] = event
+
+    def _retried(self, name: str | None, error: Seen) -> None:
+        state = self._machine.model.get(name) if name is not None else None
+        if isinstance(state, WorkState):
+            by = f"Retry[{_first_match(state.retry, error)}]"
+            self._machine.taken.update(way for way in self._machine.ways if way.state == name and way.by == by)
+
+    def _owner(self, event: Seen) -> str | None:
+        """The state that begins again: of a Task the one entered before; of a fan-out the one around its children."""
+        kind = event.type.removesuffix("Started")
         depth = 1
-        before: Seen | None = error
+        before = self._events.get(event.previous)
         while before is not None:
             if event.type.endswith("Scheduled"):
                 if before.type in ("TaskStateEntered", "EvaluationFailed"):
                     return before.name
-            elif before.type == f"{event.type.removesuffix('Started')}Entered":
+            elif before.type == f"{kind}Failed":
+                depth += 1  # one of the same kind inside failed as a whole
+            elif before.type == f"{kind}Entered":
                 depth -= 1
                 if depth == 0:
                     return before.name
-            elif before.type == f"{event.type.removesuffix('Started')}Failed":
-                depth += 1  # one of the same kind inside failed as a whole
             before = self._events.get(before.previous)
         return None
 

@@ -13,18 +13,24 @@ from typing import TYPE_CHECKING, Any
 from asfn.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from asfn.store.protocol import Store
     from asfn.store.records import (
+        ActivityTaskRow,
         Commit,
         EngineRow,
         ExecutionQuery,
         ExecutionRow,
         FrameRow,
         Segment,
+        Settlement,
         StateMachineRow,
+        Taker,
+        TokenRow,
     )
+
+T = TypeVar("T")
 
 
 class FaultyStore:
@@ -82,6 +88,30 @@ class FaultyStore:
         answers = await self.store.apply(engine, commits) if commits else []
         self.commits += len(commits)
         return answers
+
+    async def settle_tokens(self, settlements: Sequence[Settlement]) -> list[tuple[bool, TokenRow | None]]:
+        """As the wrapped store; counted as one commit."""
+        return await self._counted(partial(self.store.settle_tokens, settlements))
+
+    async def take_activity_tasks(self, takers: Sequence[Taker], now: float) -> list[ActivityTaskRow | None]:
+        """As the wrapped store; counted as one commit."""
+        return await self._counted(partial(self.store.take_activity_tasks, takers, now))
+
+    async def _counted(self, write: Callable[[], Awaitable[T]]) -> T:
+        await self._alive()
+        number = self.commits + 1
+        for due in sorted(due for due in self._at if due <= number):
+            self._at.pop(due)()
+        if number in self._refuse:
+            self._refuse.remove(number)
+            raise StoreError("the store was told to refuse this write: nothing of it was kept")
+        if self._crash_before is not None and self._crash_before <= number:
+            await self._die()
+        answer = await write()
+        self.commits += 1
+        if self._crash_after is not None and self._crash_after <= number:
+            await self._die()
+        return answer
 
     async def _fence(self, engine: EngineRow) -> None:
         self._fence_at = None

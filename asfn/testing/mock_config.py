@@ -106,7 +106,7 @@ class _Reader:
         cases = {name: self.machine(value, f"/StateMachines/{name}") for name, value in machines.items()}
         mocked = self.object(root.get("MockedResponses", {}), "/MockedResponses")
         responses = {name: self.response(name, value, f"/MockedResponses/{name}") for name, value in mocked.items()}
-        if not root.keys() & {"StateMachines", "MockedResponses"}:
+        if isinstance(document, dict) and not root.keys() & {"StateMachines", "MockedResponses"}:
             self.add("", "has neither StateMachines nor MockedResponses")
         if self.findings:
             raise MockConfigError("\n".join(f"{self.source}: {finding}" for finding in self.findings))

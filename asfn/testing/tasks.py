@@ -36,7 +36,8 @@ class Scripted:
     """How one attempt of one Task goes. Made by `answers`, `fails`, `never_answers` and `submits`.
 
     outcome: the result, the failure, or None: no answer ever comes, so that a timeout ends the attempt.
-    submitted: the first answer of a `.sync` or `.waitForTaskToken` task; the outcome comes when polled.
+    submitted: the first answer of a `.sync` or `.waitForTaskToken` task; the outcome comes when polled. Where a
+        callback's script leaves it out, a good outcome comes after `{}`.
     condition: when set, only a call whose payload it accepts takes this answer.
     delay_seconds: loop time before the outcome.
     """
@@ -108,8 +109,11 @@ class ScriptedTasks:
         self.calls.append(call)
         position = self._take(call)
         scripted = self.scripts[call.state_name][position]
-        if scripted.submitted is not None:
-            return Submitted(scripted.submitted, {"state": call.state_name, "position": position})
+        submitted = scripted.submitted
+        if submitted is None and call.resource.pattern == "waitForTaskToken" and isinstance(scripted.outcome, Payload):
+            submitted = Payload({})
+        if submitted is not None:
+            return Submitted(submitted, {"state": call.state_name, "position": position})
         return Done(await _outcome(scripted))
 
     async def poll(self, call: TaskCall, job: Json) -> Done | None:

@@ -128,7 +128,13 @@ class VirtualEngine(Engine):
         return self._mock_config
 
     async def start(
-        self, machine: str, input: Json | None = None, *, name: str | None = None, input_text: str | None = None
+        self,
+        machine: str,
+        input: Json | None = None,
+        *,
+        name: str | None = None,
+        input_text: str | None = None,
+        attributes: Mapping[str, str] | None = None,
     ) -> VirtualExecution:
         """As Engine.start. machine: a name or ARN, with `#TestCase` behind it to answer from the mock configuration.
 
@@ -140,7 +146,7 @@ class VirtualEngine(Engine):
         registered = await self._machines.recent_row(machine)
         definition = await self.store.definition(registered.digest) if registered.type == "EXPRESS" else None
         self._learn((await self._machines.plan(registered.digest, registered.type)).machine)
-        execution = await super().start(machine, input, name=name, input_text=input_text)
+        execution = await super().start(machine, input, name=name, input_text=input_text, attributes=attributes)
         run = execution._express
         if run is None:
             return await self._watched(execution)

@@ -36,10 +36,6 @@ def _not_about_a_definition(case: Case) -> bool:
     return bool(case.expected["error"]["code"] != "InvalidDefinition")
 
 
-def _activity_worker(case: Case) -> bool:
-    return any(event["type"] == "ActivityStarted" for event in case.expected.get("history") or ())
-
-
 # What no run can judge, or what the engine does not have yet. The first rule that holds gives the reason.
 RULES: Final[tuple[tuple[Callable[[Case], bool], str], ...]] = (
     (lambda case: case.kind == "api", "the AWS API is a later issue"),
@@ -49,7 +45,6 @@ RULES: Final[tuple[tuple[Callable[[Case], bool], str], ...]] = (
         "the recording stops before the execution ends",
     ),
     (_distributed, "Distributed Map is a later issue"),
-    (_activity_worker, "a worker took the activity: activities are a later issue"),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import random
@@ -16,13 +17,14 @@ from asfn.engine import Engine
 from asfn.errors import DefinitionError, ExecutionFailed
 from asfn.language.document import read_document
 from asfn.language.validate import invalid_definition_text, validate
-from asfn.testing import Deadlock, ScriptedTasks, VirtualClock, run
+from asfn.testing import Deadlock, VirtualClock, run
+from tests.conformance.actors import OutsideTasks, act, shifts
 from tests.conformance.compare import Difference, Matcher, shown
 from tests.conformance.exceptions import why_skipped
 from tests.conformance.history import history_difference
 from tests.conformance.lambdas import DescribedFunctions, why_not_played
 from tests.conformance.normalise import Placeholders, decode_members
-from tests.conformance.script import Texts, scripted_tasks
+from tests.conformance.script import Texts, scripts_of
 from tests.conformance.states import state_difference, why_not_tested
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from asfn.language.diagnostics import Diagnostic
     from asfn.runtime.handle import Execution, ExecutionInfo
+    from tests.conformance.actors import Shift
     from tests.conformance.cases import Case
     from tests.conformance.history import How
 
@@ -117,7 +120,7 @@ def _execution(case: Case, seed: int | None) -> str:
     expected = placeholders.bind(case.expected)
     texts = Texts(expected)
     if "tasks" in case.data:
-        tasks: ScriptedTasks | DescribedFunctions = scripted_tasks(case, expected, placeholders)
+        tasks: OutsideTasks | DescribedFunctions = OutsideTasks(scripts_of(case, texts, placeholders))
     else:
         tasks = DescribedFunctions(case, texts)
 
@@ -132,14 +135,38 @@ def _execution(case: Case, seed: int | None) -> str:
             drain_seconds=0,
         )
         async with engine:
-            return await _compared(engine, clock, case, expected, Matcher(placeholders))
+            acting = asyncio.create_task(_act(engine, clock, tasks, shifts(case, texts)))
+            try:
+                why = await _compared(engine, clock, case, expected, Matcher(placeholders))
+                return _complaint(acting) or why
+            finally:
+                acting.cancel()
+                await asyncio.wait([acting])
 
     try:
         why = run(main, seed=seed)
     except Deadlock as error:
         why = f"the execution never ends: {shown(str(error).splitlines()[0])}"
-    complaints = tasks.complaints if isinstance(tasks, ScriptedTasks) else []
+    complaints = tasks.complaints if isinstance(tasks, OutsideTasks) else []
     return complaints[0] if why and complaints else why
+
+
+async def _act(
+    engine: Engine, clock: VirtualClock, tasks: OutsideTasks | DescribedFunctions, work: dict[str, list[Shift]]
+) -> None:
+    """Make the activities that were there, then answer tokens and take work as the recorded test's helpers did."""
+    for arn in work:
+        await engine.activities.create(arn)
+    if isinstance(tasks, OutsideTasks):
+        await act(engine, clock, tasks, work)
+
+
+def _complaint(acting: asyncio.Task[None]) -> str:
+    """What went wrong with those outside, if something did."""
+    error = acting.exception() if acting.done() and not acting.cancelled() else None
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return "" if error is None else f"outside: {type(error).__name__}: {shown(str(error))}"
 
 
 async def _compared(engine: Engine, clock: VirtualClock, case: Case, expected: dict[str, Any], matcher: Matcher) -> str:

@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from asfn._json import Payload
-from asfn.testing import ScriptedTasks, answers, fails, never_answers, submits
+from asfn.testing import answers, fails, never_answers, submits
 from tests.conformance.cases import named_states
 from tests.conformance.compare import Matcher
 
@@ -71,18 +71,17 @@ def _key(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def scripted_tasks(case: Case, expected: dict[str, Any], placeholders: Placeholders) -> ScriptedTasks:
-    """The tasks of a case, ready to answer. expected: what AWS answered, bound.
+def scripts_of(case: Case, texts: Texts, placeholders: Placeholders) -> dict[str, list[Scripted]]:
+    """The answers of a case's tasks by state. texts: of what AWS answered, bound.
 
     Where branches run at once, an attempt is found by its payload, else by its position.
     """
-    texts = Texts(expected)
     by_payload = bool(case.data.get("unordered"))
     scripts: dict[str, list[Scripted]] = {}
     for state_name, attempts in (case.data.get("tasks") or {}).items():
         script = scripts.setdefault(state_name, [])
         for attempt in attempts:
-            scripted = _attempt(attempt, texts)
+            scripted = attempt_of(attempt, texts)
             if by_payload:
                 payload = attempt.get("parameters", attempt.get("input"))
                 scripted = scripted.when(_fits(placeholders.bind(payload), placeholders))
@@ -91,10 +90,11 @@ def scripted_tasks(case: Case, expected: dict[str, Any], placeholders: Placehold
         names = [state_name for state_name, _ in named_states(case.data["definition"])]
         others = {name: [item for key in scripts if key != name for item in scripts[key]] for name in names}
         scripts = {name: [*scripts.get(name, ()), *others[name]] for name in names}
-    return ScriptedTasks(scripts)
+    return scripts
 
 
-def _attempt(attempt: dict[str, Any], texts: Texts) -> Scripted:
+def attempt_of(attempt: dict[str, Any], texts: Texts) -> Scripted:
+    """What came of one recorded attempt."""
     outcome = attempt.get("outcome")
     if outcome is None or outcome.get("timeout"):
         scripted = never_answers()

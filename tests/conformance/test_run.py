@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from asfn.testing import ScriptedTasks, run
+from asfn.testing import run
 from tests.conformance.__main__ import main
 from tests.conformance.cases import Case, load, states_in
 from tests.conformance.lambdas import why_not_played
 from tests.conformance.normalise import Placeholders
 from tests.conformance.run import TookTooLong, at_most, judge
-from tests.conformance.script import Texts, scripted_tasks
+from tests.conformance.script import Texts, scripts_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,6 +101,47 @@ def test_scripted_outcomes_reach_the_state_machine() -> None:
     assert judge(a_task_case({"T": [failure]}, status="FAILED", error="Boom", cause="why")).why == ""
     silence = {**attempt, "outcome": {"timeout": True}}
     assert judge(a_task_case({"T": [silence]}, status="FAILED", error="States.Timeout")).why == ""
+
+
+ACTIVITY = "arn:aws:states:us-east-1:111111111111:activity:sign"
+
+
+def an_activity_case(attempts: list[dict[str, Any]], **expected: Any) -> Case:
+    state = {"Type": "Task", "Resource": ACTIVITY, "TimeoutSeconds": 60, "HeartbeatSeconds": 5, "End": True}
+    definition = {"StartAt": "T", "States": {"T": state}}
+    tasks = {"T": [{"resource": ACTIVITY, "input": {}, **attempt} for attempt in attempts]}
+    return a_case(definition=definition, tasks=tasks, expected=expected, input={})
+
+
+def test_recorded_workers_take_an_activitys_work_and_answer_it() -> None:
+    attempt = {"workerName": "w", "timeoutInSeconds": 60, "heartbeatInSeconds": 5, "outcome": {"output": {"a": 1}}}
+    assert judge(an_activity_case([attempt], status="SUCCEEDED", output={"a": 1})).why == ""
+    failure = {**attempt, "outcome": {"error": "Boom", "cause": "why"}}
+    assert judge(an_activity_case([failure], status="FAILED", error="Boom", cause="why")).why == ""
+    silence = {**attempt, "outcome": {"timeout": True}}
+    assert judge(an_activity_case([silence], status="FAILED", error="States.Timeout")).why == ""
+
+
+def test_an_activity_for_which_nothing_was_scheduled_did_not_exist() -> None:
+    cause = (
+        "An error occurred while executing the state 'T' (entered at the event id #2). "
+        f"The activity {ACTIVITY} does not exist."
+    )
+    assert judge(an_activity_case([], status="FAILED", error="States.Runtime", cause=cause)).why == ""
+
+
+def test_the_outcome_of_a_callback_is_given_to_its_token() -> None:
+    resource = "arn:aws:states:::sqs:sendMessage.waitForTaskToken"
+    state = {"Type": "Task", "Resource": resource, "HeartbeatSeconds": 5, "End": True}
+    state["Parameters"] = {"QueueUrl": "q", "MessageBody": {"Token.$": "$$.Task.Token"}}
+    attempt = {"resource": resource, "submitted": {"MessageId": "m"}, "outcome": {"output": "done"}}
+    case = a_case(
+        definition={"StartAt": "T", "States": {"T": state}},
+        tasks={"T": [attempt]},
+        expected={"status": "SUCCEEDED", "output": "done"},
+        input={},
+    )
+    assert judge(case).why == ""
 
 
 def test_a_task_without_a_recorded_outcome_fails_the_case() -> None:
@@ -214,9 +255,7 @@ def test_results_are_scripted_with_the_text_the_history_shows() -> None:
     attempt = {"resource": FUNCTION, "input": {}, "outcome": {"output": [1, 2]}}
     expected = {"status": "SUCCEEDED", "history": [{"details": {"output": "[1,  2]"}}]}
     case = a_task_case({"T": [attempt]}, **expected)
-    tasks = scripted_tasks(case, expected, Placeholders.of({}))
-    assert isinstance(tasks, ScriptedTasks)
-    outcome = tasks.scripts["T"][0].outcome
+    outcome = scripts_of(case, Texts(expected), Placeholders.of({}))["T"][0].outcome
     assert getattr(outcome, "text", None) == "[1,  2]"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +16,7 @@ from tests.grow.invariants import check_history
 from tests.grow.machines import grow
 from tests.grow.mutations import mutated
 from tests.grow.reading import Broken, check_survives_printing, judge
-from tests.grow.running import run_grown
+from tests.grow.running import run_crashed, run_grown
 from tests.grow.watchdog import at_most
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ INPUT_SECONDS: Final = 2.0
 MACHINE_SECONDS: Final = 30.0
 SCHEDULES: Final = (None, 1, 2)
 _GROWN_BASES: Final = 300
+_TIMED: Final = ("TimeoutSeconds", "HeartbeatSeconds", "UUID", "JitterStrategy")
 
 
 @cache
@@ -49,7 +51,9 @@ def check_machine(number: int, schedules: Sequence[int | None] = SCHEDULES) -> s
     grown = grow(number)
     with at_most(MACHINE_SECONDS):
         check_definition(grown)
-        return check_runs(grown, schedules)
+        status = check_runs(grown, schedules)
+        check_crash(grown, number)
+    return status
 
 
 def check_definition(grown: Grown) -> None:
@@ -79,6 +83,22 @@ def check_runs(grown: Grown, schedules: Sequence[int | None]) -> str:
     # Here branches give way to each other after every transition, so that those which take no time may race.
     check_ran(grown, run_grown(grown, schedules[-1], commit="awaited"))
     return first.info.status
+
+
+def check_crash(grown: Grown, number: int) -> None:
+    """A process that dies behind any commit leaves an execution that another one brings to the same end.
+
+    The ends are compared where the pause between the two cannot matter: nothing failed or timed out, nothing was drawn.
+    """
+    if grown.type == "EXPRESS":
+        return
+    first = run_grown(grown, None)
+    ran, deaths = run_crashed(grown, None, Random(number).randrange(1, 12))
+    check_ran(grown, ran)
+    untimed = not any(word in json.dumps(grown.definition) for word in _TIMED)
+    failed = any("Failed" in str(event["type"]) for event in first.history)
+    if deaths and untimed and not (grown.racy or failed or first.tied) and ran.end() != first.end():
+        raise Broken(f"after a crash it ends with {ran.end()}, otherwise with {first.end()}"[:2_000])
 
 
 def check_ran(grown: Grown, ran: Ran) -> None:

@@ -8,14 +8,15 @@ like no other. `racy` ones do not care, and their outputs are not to be compared
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from random import Random
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from asfn._json import Json, JsonObject
-from tests.grow.paths import View, grow_literal, grow_path, grow_rule, grow_template, grow_value
+from tests.grow.dataflow import DataFlow, Env, Fields, meet_env
+from tests.grow.paths import grow_literal, grow_path, grow_rule, grow_template
 from tests.grow.queries import grow_condition, grow_expression, grow_object, grow_output, grow_read
-from tests.grow.shapes import ANY, EMPTY, ERROR, INT, NAMES, Shape, grow_shape, list_of, meet, sample, tuple_of
+from tests.grow.shapes import ANY, ERROR, INT, Shape, grow_shape, list_of, sample, tuple_of
 from tests.grow.tasks import Script
 
 _LAMBDA: Final = "arn:aws:lambda:us-east-1:123456789012:function:"

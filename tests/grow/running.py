@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -13,18 +14,23 @@ from typing import TYPE_CHECKING, Final, Literal
 from asfn.engine import Engine
 from asfn.errors import ExecutionFailed
 from asfn.limits import Limits
+from asfn.store.memory import MemoryStore
+from asfn.store.records import ExecutionQuery
+from asfn.testing.faults import FaultyStore
 from asfn.testing.loop import VirtualClock, run
+from tests.grow.reading import Broken
 from tests.grow.tasks import GrownTasks
 
 if TYPE_CHECKING:
     from asfn._json import JsonObject
     from asfn.runtime.handle import ExecutionInfo
+    from asfn.store.protocol import Store
     from tests.grow.machines import Grown
 
 MOST_EVENTS: Final = 3_000
 _LIMITS: Final = Limits(history_events=MOST_EVENTS)
 _ID: Final = "event id #"
-_TEN_YEARS: Final = 3650 * 86_400.0
+_PAUSE_SECONDS: Final = 100.0  # longer than a lease, so that what a dead engine owned may be taken over
 
 logging.getLogger("asfn").addHandler(logging.NullHandler())  # a fault is reported as the machine's own
 
@@ -63,22 +69,66 @@ def run_grown(grown: Grown, schedule: int | None, *, commit: Literal["default", 
     """
 
     async def main(clock: VirtualClock) -> Ran:
-        tasks = GrownTasks(grown.scripts, grown.seed, clock)
-        engine = Engine(
-            clock=clock,
-            resolver=tasks,
-            limits=_LIMITS,
-            random=Random(grown.seed),
-            lease_seconds=_TEN_YEARS,
-            drain_seconds=0,
-            commit=commit,
-        )
-        async with engine:
-            await engine.create_state_machine("grown", grown.definition, type=grown.type)
-            execution = await engine.start("grown", grown.input, name="x")
-            with suppress(ExecutionFailed):
-                await execution.result()
-            history = await execution.history() if grown.type == "STANDARD" else []
-            return Ran(await execution.describe(), history, len(tasks.calls))
+        return await _lived(grown, MemoryStore(), clock, commit)
 
     return run(main, seed=schedule)
+
+
+def run_crashed(grown: Grown, schedule: int | None, crash_after: int) -> tuple[Ran, int]:
+    """Run until the process dies behind a commit, then to the end in another one; and how many deaths there were.
+
+    A machine that has ended by then did not die.
+    """
+    store = MemoryStore()
+
+    async def first(clock: VirtualClock) -> tuple[Ran | None, float]:
+        faulty = FaultyStore(store, crash_after=crash_after)
+        living = asyncio.create_task(_lived(grown, faulty, clock))
+        crash = asyncio.create_task(faulty.crashed.wait())
+        await asyncio.wait({living, crash}, return_when=asyncio.FIRST_COMPLETED)
+        if not faulty.crashed.is_set():
+            crash.cancel()
+            return living.result(), clock.now()
+        await faulty.bury()
+        return None, clock.now()
+
+    async def second(clock: VirtualClock) -> Ran:
+        await store.open()
+        ran = await _lived(grown, store, clock)
+        await store.open()
+        for row in await store.executions(ExecutionQuery()):
+            if await store.frames(row.key):
+                raise Broken(f"rows of frames are left of {row.arn}")
+        return ran
+
+    ran, over_at = run(first, seed=schedule)
+    if ran is not None:
+        return ran, 0
+    return run(second, seed=schedule, start_at=over_at + _PAUSE_SECONDS), 1
+
+
+async def _lived(
+    grown: Grown, store: Store, clock: VirtualClock, commit: Literal["default", "awaited"] = "default"
+) -> Ran:
+    """One process: it starts the execution, or goes on with it, and stays until the end."""
+    tasks = GrownTasks(grown.scripts, grown.seed, clock)
+    engine = Engine(
+        store,
+        clock=clock,
+        resolver=tasks,
+        limits=_LIMITS,
+        random=Random(grown.seed),
+        drain_seconds=0,
+        commit=commit,
+    )
+    async with engine:
+        await engine.create_state_machine("grown", grown.definition, type=grown.type)
+        arn = engine.arns.execution("grown", "x")
+        if await store.execution(arn) is None:
+            execution = await engine.start("grown", grown.input, name="x")
+        else:
+            execution = await engine.execution(arn)
+        with suppress(ExecutionFailed):
+            await execution.result()
+        history = await execution.history() if grown.type == "STANDARD" else []
+        return Ran(await execution.describe(), history, len(tasks.calls))

@@ -172,6 +172,15 @@ def test_a_long_text_that_breaks_has_its_place() -> None:
     assert (finding.line, finding.column) == (600_001, 1)
 
 
+@pytest.mark.parametrize("format", [None, "json", "yaml"])
+@pytest.mark.parametrize("text", ['{"a":\n "\ud800"}', '{"a":\n \udfff', "a:\n  \ud83d"])
+def test_a_lone_surrogate_is_refused_in_words_that_can_be_printed(text: str, format: Any) -> None:
+    finding = _refusal(text, format=format)
+    assert "lone surrogate" in finding.message
+    assert finding.line == 2
+    assert finding.message.encode()
+
+
 def test_nesting_has_a_bound_that_is_named() -> None:
     assert "nesting depth (501) exceeds the maximum allowed (500)" in _refusal("[" * 5000).message
 

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from asfn.language.diagnostics import Diagnostic
 from asfn.language.reader import build, read_document
 from asfn.language.validate import invalid_definition_text, validate, validate_state, variable_references
+from asfn.limits import Limits
+from asfn.plan.states import compile_machine
 
 LAMBDA = "arn:aws:lambda:us-east-1:123456789012:function:f"
 END: dict[str, Any] = {"Type": "Pass", "End": True}
@@ -445,6 +447,52 @@ def test_machines_nested_very_deeply_are_refused_or_accepted_but_never_crash() -
         parallel = {"Type": "Parallel", "Branches": [machine_inside], "End": True}
         machine_inside = inner(parallel, f"X{index}")
     assert all(item.severity == "ERROR" for item in validate(machine_inside))
+
+
+def _wrapped(value: Any, levels: int) -> Any:
+    for level in range(levels):
+        value = [value] if level % 2 else {"a": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("levels", "definition"),
+    [
+        (200, lambda n: machine({**END, "Parameters": _wrapped({"x.$": "$"}, n)})),
+        (200, lambda n: jsonata(machine({**END, "Output": _wrapped(["{% 1 %}"], n)}))),
+        (100, lambda n: machine({"Type": "Choice", "Choices": [_rule_within(n)]}, B={"Type": "Succeed"})),
+        (50, lambda n: _machine_within(n)),
+    ],
+)
+def test_what_is_accepted_can_be_built_and_compiled_however_deep_it_nests(levels: int, definition: Any) -> None:
+    deepest = definition(levels - 1)
+    assert not [item for item in validate(deepest) if item.severity == "ERROR"]
+    compile_machine(build(deepest), Limits.aws())
+    found = [item for item in validate(definition(levels + 1)) if item.severity == "ERROR"]
+    assert [item.code for item in found] == ["TOO_DEEPLY_NESTED"]
+
+
+def _rule_within(levels: int) -> dict[str, Any]:
+    rule: dict[str, Any] = {"Variable": "$", "IsNull": True}
+    for level in range(levels):
+        rule = {"Not": rule} if level % 2 else {"And": [rule]}
+    return {**rule, "Next": "B"}
+
+
+def _machine_within(levels: int) -> dict[str, Any]:
+    inside = inner(END, "X0")
+    for level in range(1, levels + 1):
+        fields: dict[str, Any] = {"Type": "Parallel", "Branches": [inside]}
+        if level % 2:
+            fields = {"Type": "Map", "ItemProcessor": inside}
+        inside = inner({**fields, "End": True}, f"X{level}")
+    return inside
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400)])
+def test_a_number_that_no_double_can_hold_is_refused(value: int) -> None:
+    retry = [{"ErrorEquals": ["E"], "BackoffRate": value}]
+    assert only(machine(task(Retry=retry))).pointer == "/States/A/Retry[0]/BackoffRate"
 
 
 JUNK = st.recursive(

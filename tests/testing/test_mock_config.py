@@ -120,8 +120,8 @@ def test_a_response_without_any_invocation_is_legal() -> None:
             ],
         ),
         (
-            {"MockedResponses": {"r": {"0": {"Return": {1, 2}}}}},
-            ["/MockedResponses/r/0/Return cannot be a result: the value cannot be written as JSON"],
+            {"MockedResponses": {"r": {"0": {"Return": [float("nan")]}}}},
+            ["/MockedResponses/r/0/Return cannot be a result: $[0] is nan, which JSON cannot hold"],
         ),
     ],
 )

@@ -6,7 +6,10 @@
 SELECT epoch FROM engines WHERE id = :id;
 
 -- name: insert_engine
-INSERT INTO engines (epoch, lease_until, registered_at) VALUES (1, :lease_until, :now) RETURNING id;
+-- No row: the file is used with another codec, or with one at last, since it was opened.
+INSERT INTO engines (epoch, lease_until, registered_at)
+SELECT 1, :lease_until, :now WHERE (SELECT name FROM codec) IS :codec
+RETURNING id;
 
 -- name: renew_engine
 -- No row: another engine took over.
@@ -49,24 +52,31 @@ RETURNING key;
 -- name: insert_definition
 INSERT INTO definitions (digest, text) VALUES (:digest, :text) ON CONFLICT DO NOTHING;
 
+-- name: unmark_definition
+-- Somebody is about to use it: see forget_definitions in housekeeping.sql.
+DELETE FROM unused_definitions WHERE digest = :digest;
+
 -- name: select_definition
 SELECT text FROM definitions WHERE digest = :digest;
 
 -- name: upsert_state_machine
-INSERT INTO state_machines (arn, name, type, digest, role_arn, created_at, updated_at, revision_id)
-VALUES (:arn, :name, :type, :digest, :role_arn, :created_at, :updated_at, :revision_id)
+INSERT INTO state_machines (arn, name, type, digest, role_arn, created_at, updated_at, revision_id, retention_days)
+VALUES (:arn, :name, :type, :digest, :role_arn, :created_at, :updated_at, :revision_id, :retention_days)
 ON CONFLICT (arn) DO UPDATE SET
     name = excluded.name, type = excluded.type, digest = excluded.digest, role_arn = excluded.role_arn,
-    created_at = excluded.created_at, updated_at = excluded.updated_at, revision_id = excluded.revision_id;
+    created_at = excluded.created_at, updated_at = excluded.updated_at, revision_id = excluded.revision_id,
+    retention_days = excluded.retention_days;
 
 -- name: delete_state_machine
 DELETE FROM state_machines WHERE arn = :arn;
 
 -- name: select_state_machine
-SELECT arn, name, type, digest, role_arn, created_at, updated_at, revision_id FROM state_machines WHERE arn = :arn;
+SELECT arn, name, type, digest, role_arn, created_at, updated_at, revision_id, retention_days
+FROM state_machines WHERE arn = :arn;
 
 -- name: select_state_machines
-SELECT arn, name, type, digest, role_arn, created_at, updated_at, revision_id FROM state_machines ORDER BY name, arn;
+SELECT arn, name, type, digest, role_arn, created_at, updated_at, revision_id, retention_days
+FROM state_machines ORDER BY name, arn;
 
 -- name: select_executions
 -- The head of every query for whole rows, in the order of ExecutionRow; sqlite.py puts a WHERE behind it.

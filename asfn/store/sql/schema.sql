@@ -1,5 +1,6 @@
 -- Schema of an asfn file, version 1: files of this version exist, so it never changes. Run once, in one transaction, on
--- an empty database; later versions are scripts in migrations/, run in order: put changes there. Times are epoch seconds UTC. `execution` is always executions.key.
+-- an empty database; later versions are scripts in migrations/, run in order: put changes there. Times are epoch seconds UTC. `execution` is
+-- always executions.key.
 
 -- One row per running engine. AUTOINCREMENT: an id is never given twice. A row whose epoch is above the one its
 -- engine registered with belongs to an engine that was taken over.
