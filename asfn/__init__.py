@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         ExecutionAlreadyExists,
         ExecutionDoesNotExist,
         ExecutionFailed,
+        ExecutionNotRedrivable,
         InvalidArn,
         InvalidExecutionInput,
         InvalidName,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     )
     from asfn.runtime.machines import StateMachineInfo
     from asfn.runtime.observers import Observer
+    from asfn.store.codec import Codec, GzipCodec
     from asfn.tasks.function import TaskContext
 
 _HOME = {
@@ -55,6 +57,7 @@ _HOME = {
     "ActivityInfo": "asfn.runtime.activities",
     "ActivityTask": "asfn.runtime.activities",
     "AsfnError": "asfn.errors",
+    "Codec": "asfn.store.codec",
     "DefinitionError": "asfn.errors",
     "Diagnostic": "asfn.language.diagnostics",
     "Engine": "asfn.engine",
@@ -65,6 +68,8 @@ _HOME = {
     "ExecutionDoesNotExist": "asfn.errors",
     "ExecutionFailed": "asfn.errors",
     "ExecutionInfo": "asfn.runtime.handle",
+    "ExecutionNotRedrivable": "asfn.errors",
+    "GzipCodec": "asfn.store.codec",
     "InvalidArn": "asfn.errors",
     "InvalidExecutionInput": "asfn.errors",
     "InvalidName": "asfn.errors",
@@ -90,6 +95,7 @@ __all__ = [
     "ActivityInfo",
     "ActivityTask",
     "AsfnError",
+    "Codec",
     "DefinitionError",
     "Diagnostic",
     "Engine",
@@ -100,6 +106,8 @@ __all__ = [
     "ExecutionDoesNotExist",
     "ExecutionFailed",
     "ExecutionInfo",
+    "ExecutionNotRedrivable",
+    "GzipCodec",
     "InvalidArn",
     "InvalidExecutionInput",
     "InvalidName",

@@ -48,16 +48,26 @@ def decode(text: str | bytes) -> Json:
 
 
 def check_finite(value: Json, path: str = "$") -> None:
-    """Raise JsonError when a NaN or an infinity stands anywhere in `value` (msgspec would write null)."""
+    """Raise JsonError when a NaN or an infinity stands anywhere in `value` (msgspec would write null).
+
+    So does nesting beyond the interpreter's recursion limit, which `encode` refuses as well.
+    """
+    try:
+        _check_finite(value, path)
+    except RecursionError:
+        raise JsonError(f"{path} is nested too deeply to be written as JSON") from None
+
+
+def _check_finite(value: Json, path: str) -> None:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise JsonError(f"{path} is {value}, which JSON cannot hold")
     elif isinstance(value, dict):
         for key, member in value.items():
-            check_finite(member, f"{path}.{key}")
+            _check_finite(member, f"{path}.{key}")
     elif isinstance(value, list):
         for index, member in enumerate(value):
-            check_finite(member, f"{path}[{index}]")
+            _check_finite(member, f"{path}[{index}]")
 
 
 class Payload:

@@ -19,27 +19,29 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 from asfn._json import JsonError, Payload, check_finite
 from asfn.arn import Arns, check_name, new_uuid
 from asfn.errors import (
+    AsfnError,
     EngineClosed,
     ExecutionAlreadyExists,
     ExecutionDoesNotExist,
+    ExecutionNotRedrivable,
     InvalidExecutionInput,
     StateMachineDoesNotExist,
 )
 from asfn.limits import Limits
 from asfn.runtime.activities import Activities
 from asfn.runtime.attributes import check_attributes
-from asfn.runtime.calls import Calls
 from asfn.runtime.clock import Clock, SystemClock
 from asfn.runtime.handle import Execution, ExecutionInfo
 from asfn.runtime.inbox import Inbox
-from asfn.runtime.liveness import EngineLock
 from asfn.runtime.machines import Definition, Machines, StateMachineInfo
 from asfn.runtime.observers import Observer, Observers, StatusHook, StatusObserver
+from asfn.runtime.redrive import check_client_token, find_detour, redriven_row, refusal, repeated_at
+from asfn.runtime.retention import Retention, check_retention
 from asfn.runtime.supervisor import Supervisor
+from asfn.runtime.term import Term
 from asfn.runtime.tokens import TaskTokens
 from asfn.store.memory import MemoryStore
 from asfn.store.records import ExecutionQuery, ExecutionRow
-from asfn.store.writer import Writer
 from asfn.tasks.function import FunctionHandler
 from asfn.tasks.registry import Registry
 
@@ -47,10 +49,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from asfn._json import Json
+    from asfn.runtime.calls import Calls
     from asfn.runtime.execution import Run
     from asfn.runtime.single_state import StateRun
+    from asfn.store.codec import Codec
     from asfn.store.protocol import Store
     from asfn.store.records import EngineRow, ExecutionStatus, MachineType
+    from asfn.store.writer import Writer
     from asfn.tasks.lambda_ import LambdaHandler
     from asfn.tasks.protocol import Handler, Resolver
     from asfn.tasks.registry import OnResume
@@ -73,6 +78,8 @@ class Engine:
     drain_seconds: how long leaving waits for handler calls in flight.
     commit: "default" takes barriers where something outside happens; "awaited" after every single transition.
     observers: told what happens to executions; see `observe`.
+    codec: encrypts or compresses all that executions leave in an SQLite file; see `asfn.Codec`. A database in memory
+        leaves nothing anywhere and has no use for it.
     tasks: answers tasks that wait for a token.   activities: their queues of work, for workers.
     Errors: every method raises an AsfnError for what the caller can mend; EngineClosed outside `async with`.
     """
@@ -92,9 +99,10 @@ class Engine:
         drain_seconds: float = 5,
         commit: Literal["default", "awaited"] = "default",
         observers: Iterable[Observer] = (),
+        codec: Codec | None = None,
     ) -> None:
         self.clock: Clock = clock if clock is not None else SystemClock()
-        self.store: Store = _open_store(database, self.clock) if isinstance(database, str) else database
+        self.store: Store = _store(database, self.clock, codec)
         self.limits = Limits.named(limits)
         self.arns = Arns(region, account)
         self._definitions = definitions
@@ -110,8 +118,9 @@ class Engine:
         self._observers = Observers(observers, self.clock)
         self.tasks = TaskTokens(self._open_inbox, self.limits)
         self.activities = Activities(self._open_inbox, self.store, self.arns, self.clock)
+        self._retention = Retention(self.store, self.clock, self.limits.retention_days)
         self._inbox: Inbox | None = None
-        self._supervisor: Supervisor | None = None
+        self._term: Term | None = None
         self._stack: AsyncExitStack | None = None
 
     # --- tasks -----------------------------------------------------------------------------------------------------
@@ -183,30 +192,42 @@ class Engine:
         async with AsyncExitStack() as stack:
             await self.store.open()
             stack.push_async_callback(self.store.close)
-            row = await self.store.register_engine(self.clock.now(), self._lease_seconds)
-            path = getattr(self.store, "path", None)
-            if path is not None:
-                lock = EngineLock(path, row.id)
-                lock.acquire()
-                stack.callback(lock.release)
             stack.push_async_callback(self._close_handlers)
-            await self._run_supervisor(stack, row, path)
+            await self._begin(stack)
             self._stack = stack.pop_all()
         return self
 
-    async def _run_supervisor(self, stack: AsyncExitStack, row: EngineRow, path: str | None) -> None:
-        writer = Writer(self.store, row)
-        writing = asyncio.create_task(writer.run(), name="asfn-writer")
-        calls = Calls(self.clock)
-        inbox = Inbox(self.store, self.clock)
-        supervisor = Supervisor(
+    async def _begin(self, stack: AsyncExitStack) -> None:
+        stack.push_async_callback(self._observers.close, self._drain_seconds)
+        self._inbox = inbox = Inbox(self.store, self.clock)
+        stack.callback(self._forget_inbox)
+        self._term = term = await self._begin_term()
+        stack.push_async_callback(self._end, inbox)
+        guarding = asyncio.create_task(self._keep_registered(), name="asfn-engine")
+        stack.push_async_callback(_cancel, guarding)
+        if isinstance(self.clock, SystemClock):
+            if getattr(self.store, "path", None) is not None:
+                looking = asyncio.create_task(inbox.look_around(), name="asfn-inbox")
+                stack.push_async_callback(_cancel, looking)
+            purging = asyncio.create_task(self._retention.run(), name="asfn-retention")
+            stack.push_async_callback(_cancel, purging)
+        if self._definitions is not None:
+            await self._register_files(self._definitions)
+        await term.claim()
+
+    async def _begin_term(self) -> Term:
+        return await Term.begin(self.store, self.clock, self._lease_seconds, self._supervise)
+
+    def _supervise(self, row: EngineRow, writer: Writer, calls: Calls) -> Supervisor:
+        assert self._inbox is not None
+        return Supervisor(
             store=self.store,
             engine=row,
             writer=writer,
             machines=self._machines,
             clock=self.clock,
             calls=calls,
-            inbox=inbox,
+            inbox=self._inbox,
             resolver=self._resolver,
             limits=self.limits,
             rng=self._random,
@@ -214,32 +235,41 @@ class Engine:
             every_transition=self._commit == "awaited",
             observers=self._observers,
         )
-        stack.push_async_callback(self._observers.close, self._drain_seconds)
 
-        async def close() -> None:
-            self._supervisor = None
-            inbox.dismiss()
-            try:
-                await supervisor.drain(self._drain_seconds)  # functions that end now may still answer tokens
-            finally:  # a cancellation cuts the wait short, not the rest
-                self._inbox = None
-                await inbox.close()
-                await writer.close()
-                await writing
-                if not writer.fenced.is_set():
-                    await self.store.retire_engine(row)
+    async def _keep_registered(self) -> None:
+        """Register anew whenever another engine has taken over, until cancelled."""
+        while self._term is not None:
+            await self._term.lost()
+            await self._term.abandon()
+            while not await self._register_anew():
+                await self.clock.sleep_until(self.clock.now() + self._lease_seconds / 3)
 
-        stack.push_async_callback(close)
-        if path is not None and isinstance(self.clock, SystemClock):
-            watching = asyncio.create_task(supervisor.watch_over(path, self._lease_seconds), name="asfn-supervisor")
-            stack.push_async_callback(_cancel, watching)
-            looking = asyncio.create_task(inbox.look_around(), name="asfn-inbox")
-            stack.push_async_callback(_cancel, looking)
-        self._inbox = inbox
-        self._supervisor = supervisor
-        if self._definitions is not None:
-            await self._register_files(self._definitions)
-        await supervisor.claim(path)
+    async def _register_anew(self) -> bool:
+        try:
+            self._term = await self._begin_term()
+        except AsfnError as error:
+            logger.warning("the engine could not register anew, trying again: %s", error)
+            return False
+        logger.warning("the engine has registered anew: it goes on without what was taken over")
+        try:
+            await self._term.claim()
+        except AsfnError as error:
+            logger.warning("executions that nobody runs could not be claimed: %s", error)
+        return True
+
+    async def _end(self, inbox: Inbox) -> None:
+        term, self._term = self._term, None
+        assert term is not None
+        inbox.dismiss()
+        try:
+            await term.drain(self._drain_seconds)  # functions that end now may still answer tokens
+        finally:  # a cancellation cuts the wait short, not the rest
+            self._forget_inbox()
+            await inbox.close()
+            await term.leave()
+
+    def _forget_inbox(self) -> None:
+        self._inbox = None
 
     async def __aexit__(self, *exc_info: object) -> None:
         """Let handler calls in flight end, at most drain_seconds; park the rest; close the database."""
@@ -263,9 +293,9 @@ class Engine:
                 await self._machines.create(name, Path(path), "STANDARD", None)
 
     def _running(self) -> Supervisor:
-        if self._supervisor is None:
+        if self._term is None:
             raise EngineClosed("the engine is not running: enter it with `async with engine:` first")
-        return self._supervisor
+        return self._term.supervisor
 
     def _open_inbox(self) -> Inbox:
         if self._inbox is None:
@@ -281,21 +311,31 @@ class Engine:
         *,
         type: MachineType = "STANDARD",
         role_arn: str | None = None,
+        retention_days: float | None = None,
     ) -> StateMachineInfo:
         """Register a state machine. definition: JSON or YAML text, a dict, or a path.
 
-        The same again changes nothing. Raises DefinitionError with every finding, InvalidName,
+        retention_days: how long its finished executions are kept; None: as `limits` say (AWS: 90 days), math.inf: for
+        ever. The same again changes nothing. Raises DefinitionError with every finding, InvalidName,
         StateMachineAlreadyExists.
         """
         self._running()
-        return await self._machines.create(name, definition, type, role_arn)
+        return await self._machines.create(name, definition, type, role_arn, retention_days)
 
     async def update_state_machine(
-        self, name_or_arn: str, definition: Definition | None = None, *, role_arn: str | None = None
+        self,
+        name_or_arn: str,
+        definition: Definition | None = None,
+        *,
+        role_arn: str | None = None,
+        retention_days: float | None = None,
     ) -> StateMachineInfo:
-        """Give a state machine a new definition or role; running executions keep the revision they started with."""
+        """Give a state machine a new definition, role or retention, and leave alone what is None.
+
+        Running executions keep the revision they started with; retention_days counts for all of them.
+        """
         self._running()
-        return await self._machines.update(name_or_arn, definition, role_arn)
+        return await self._machines.update(name_or_arn, definition, role_arn, retention_days)
 
     async def delete_state_machine(self, name_or_arn: str) -> None:
         """Forget a state machine; one that is gone already is no error."""
@@ -424,6 +464,38 @@ class Engine:
         """The run of an execution in this engine; None when it runs elsewhere or has ended. For handles."""
         return self._running().running(arn)
 
+    async def redrive_refusal(self, row: ExecutionRow) -> str | None:
+        """Why an execution cannot be redriven, in AWS's words; None when it can. For handles."""
+        self._running()
+        if row.status in ("RUNNING", "SUCCEEDED"):
+            return refusal(row, self.clock.now(), 0, self.limits, deleting=False)
+        deleting = await self.store.state_machine(row.state_machine_arn) is None
+        last_event_id = await self.store.last_event_id(row.key)
+        return refusal(row, self.clock.now(), last_event_id, self.limits, deleting)
+
+    async def redrive(
+        self, row: ExecutionRow, client_token: str | None, from_state: str | None, input: Json | None
+    ) -> float:
+        """Redrive an execution; when that was. For handles: see `Execution.redrive`."""
+        supervisor = self._running()
+        now = self.clock.now()
+        if client_token is not None:
+            check_client_token(client_token)
+            before = repeated_at(row, client_token, now)
+            if before is not None:
+                return before
+        reason = await self.redrive_refusal(row)
+        if reason is not None:
+            raise ExecutionNotRedrivable(reason)
+        detour = None
+        if from_state is not None or input is not None:
+            given = self._input(input, None) if input is not None else None
+            plan = await self._machines.plan(row.digest)
+            detour = await find_detour(self.store, row, plan.machine, from_state, given)
+        again = redriven_row(row, now, supervisor.engine_id, client_token)
+        await supervisor.redrive(again, detour)
+        return now
+
     async def test_state(self, request: Mapping[str, Any], *, waits: bool = True) -> StateRun:
         """Run one state by itself, as AWS's TestState does; its answer is `response` of what is returned.
 
@@ -444,6 +516,15 @@ class Engine:
             waits=waits,
         )
 
+    async def purge(self, *, older_than_days: float | None = None, machine: str | None = None) -> int:
+        """Delete finished executions now, gently, with all they left; how many. A running engine does so by itself.
+
+        older_than_days: since they ended; by default each state machine's retention counts.   machine: only of it.
+        """
+        self._running()
+        arn = self._machines.arn_of(machine) if machine is not None else None
+        return await self._retention.purge(older_than_days=check_retention(older_than_days), state_machine_arn=arn)
+
     async def join(self) -> None:
         """Return when no execution of this engine is running."""
         await self._running().join()
@@ -458,12 +539,21 @@ async def _cancel(task: asyncio.Task[None]) -> None:
     await asyncio.wait([task])
 
 
-def _open_store(url: str, clock: Clock) -> Store:
+def _store(database: str | Store, clock: Clock, codec: Codec | None) -> Store:
+    """The store that a program names by its URL, or brings along."""
+    if isinstance(database, str):
+        return _open_store(database, clock, codec)
+    if codec is not None:
+        raise ValueError("give the codec to the store: SqliteStore(path, codec=...)")
+    return database
+
+
+def _open_store(url: str, clock: Clock, codec: Codec | None = None) -> Store:
     """The store behind a database URL."""
     if url == "memory://":
         return MemoryStore()
     if url.startswith("sqlite:///"):
         from asfn.store.sqlite import SqliteStore
 
-        return SqliteStore(url.removeprefix("sqlite:///"), off_loop=clock.off_loop)
+        return SqliteStore(url.removeprefix("sqlite:///"), off_loop=clock.off_loop, codec=codec)
     raise ValueError(f"unknown database URL {url!r}: use memory:// or sqlite:///path/to/file.db")

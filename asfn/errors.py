@@ -10,7 +10,7 @@
      ├─ InvalidParameter            a parameter of a call breaks its rules (AWS's ValidationException)
      ├─ UnsupportedState            a state cannot be tested by itself in the way that was asked for
      ├─ StateMachineDoesNotExist, StateMachineAlreadyExists
-     ├─ ExecutionDoesNotExist, ExecutionAlreadyExists
+     ├─ ExecutionDoesNotExist, ExecutionAlreadyExists, ExecutionNotRedrivable
      ├─ ActivityDoesNotExist, TaskDoesNotExist, TaskTimedOut
      ├─ ExecutionFailed             `execution.result()` of an execution that did not succeed
      ├─ UnroutedResource            no handler answers a Resource
@@ -130,6 +130,10 @@ class ExecutionDoesNotExist(AsfnError):
 
 class ExecutionAlreadyExists(AsfnError):
     """The execution name is taken: by a closed execution, or by a running one with another input."""
+
+
+class ExecutionNotRedrivable(AsfnError):
+    """An execution cannot be redriven; the text is the reason, in AWS's words where AWS has one."""
 
 
 class ActivityDoesNotExist(AsfnError):

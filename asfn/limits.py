@@ -11,6 +11,7 @@ class Limits:
     """Quotas (asl.md section 9, api.md section 12). Sizes are UTF-8 bytes of JSON text, times are seconds.
 
     payload_bytes: input, state input, state output, task input and task result.
+    retention_days: how long finished executions are kept, where their state machine says nothing else (section 12).
     data_limit_is_terminal: whether States.ALL misses a States.DataLimitExceeded that a task result raised: the
         documentation says so, the recording says otherwise, and we follow the recording (errors.md section 5).
     """
@@ -26,6 +27,7 @@ class Limits:
     wait_seconds: int = 2_147_483_647
     error_characters: int = 256
     cause_characters: int = 32_768
+    retention_days: float = 90
     data_limit_is_terminal: bool = False
 
     @classmethod

@@ -9,7 +9,7 @@ from tests.conformance.report import counts
 from tests.conformance.run import judge
 
 # Measured; it may only rise. Skipped cases need what later issues bring.
-PASSED_AT_LEAST = 792
+PASSED_AT_LEAST = 796
 
 
 @pytest.mark.skipif(not DEFAULT_DIRECTORY.is_dir(), reason="no recorded cases at ../shared/conformance/asl")

@@ -41,6 +41,8 @@ def test_a_nested_value_too_deep_to_write_is_a_json_error() -> None:
         value = [value]
     with pytest.raises(JsonError):
         encode(value)  # type: ignore[arg-type]
+    with pytest.raises(JsonError, match="nested too deeply"):
+        check_finite(value)  # type: ignore[arg-type]
 
 
 def test_uuids_are_version_4_and_differ() -> None:

@@ -52,6 +52,14 @@ async def test_the_service_takes_an_order_and_finishes_it(tmp_path: Path, monkey
     assert seen == {"status": "SUCCEEDED", "output": {"id": 7}, "error": None}
 
 
+@pytest.mark.real_time
+def test_the_parcel_is_approved_and_packed(tmp_path: Path) -> None:
+    (tmp_path / "example.py").write_text(block("packer-1"))
+    done = run(tmp_path, "example.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "{'packed': {'approved': True}}\n"
+
+
 def test_routes_to_lambda_can_be_made_as_shown(tmp_path: Path) -> None:
     (tmp_path / "example.py").write_text(block("legacy-"))
     assert run(tmp_path, "example.py").returncode == 0

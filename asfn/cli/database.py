@@ -7,7 +7,9 @@ running the same file meanwhile.
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import asynccontextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -20,14 +22,16 @@ from asfn.store.records import ExecutionQuery
 from asfn.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from asfn.runtime.clock import Clock
     from asfn.runtime.execution import Run
+    from asfn.store.codec import Codec
     from asfn.store.protocol import Store
     from asfn.store.records import ExecutionRow, ExecutionStatus
 
 VARIABLE: Final = "ASFN_DB"
+CODEC_VARIABLE: Final = "ASFN_CODEC"
 _SQLITE: Final = "sqlite:///"
 _PAGE: Final = 500
 _CANDIDATES: Final = 5
@@ -70,6 +74,30 @@ def url_of_existing(database: str) -> str:
     return url
 
 
+def codec_in_use() -> Codec | None:
+    """The codec that the environment variable ASFN_CODEC names as MODULE:ATTR, or None. Raises Refused.
+
+    ATTR is a codec, or a class or function that gives one when it is called.
+    """
+    spec = os.environ.get(CODEC_VARIABLE)
+    if not spec:
+        return None
+    module, _, name = spec.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        codec = getattr(import_module(module), name)
+        if isinstance(codec, type) or not hasattr(codec, "decode"):
+            codec = codec()
+        if not isinstance(codec.name, str) or not callable(codec.encode) or not callable(codec.decode):
+            raise TypeError("its name, encode or decode is not what a codec has")
+    except Exception as error:  # whatever the user's module does
+        why = f"{type(error).__name__}: {error}"
+        raise Refused(f"{CODEC_VARIABLE}={plain(spec)} names no codec as MODULE:ATTR ({plain(why, 500)})") from error
+    checked: Codec = codec
+    return checked
+
+
 class Look:
     """A database as it stands, for reading. Implements what an execution's handle needs of its engine."""
 
@@ -87,11 +115,12 @@ class Look:
         *,
         machine: str | None = None,
         status: ExecutionStatus | None = None,
+        attributes: Mapping[str, str] | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[ExecutionInfo]:
-        """Executions, newest first. machine: a state machine's name or ARN."""
+        """Executions, newest first. machine: a state machine's name or ARN.   attributes: all of these."""
         found = 0
-        async for row in self._rows(status):
+        async for row in self._rows(status, attributes or {}):
             if machine is not None and machine not in (row.state_machine_arn, _name(row.state_machine_arn)):
                 continue
             if limit is not None and found >= limit:
@@ -117,17 +146,18 @@ class Look:
     async def _beginning(self, wanted: str) -> AsyncIterator[ExecutionRow]:
         """Executions whose name or ARN begins so; a few are enough to see that it is not one."""
         found = 0
-        async for row in self._rows(None):
+        async for row in self._rows(None, {}):
             if wanted and (row.name.startswith(wanted) or row.arn.startswith(wanted)):
                 found += 1
                 yield row
                 if found > _CANDIDATES:
                     return
 
-    async def _rows(self, status: ExecutionStatus | None) -> AsyncIterator[ExecutionRow]:
+    async def _rows(self, status: ExecutionStatus | None, attributes: Mapping[str, str]) -> AsyncIterator[ExecutionRow]:
         before: tuple[float, int] | None = None
         while True:
-            page = await self.store.executions(ExecutionQuery(status=status, before=before, limit=_PAGE))
+            query = ExecutionQuery(status=status, attributes=attributes, before=before, limit=_PAGE)
+            page = await self.store.executions(query)
             for row in page:
                 yield row
             if len(page) < _PAGE:
@@ -143,7 +173,7 @@ def _name(state_machine_arn: str) -> str:
 async def looking_at(database: str) -> AsyncIterator[Look]:
     """Open a database for a look. Raises Refused when it is not there, StoreError when it cannot be read."""
     path = url_of_existing(database).removeprefix(_SQLITE)
-    store = SqliteStore(path)
+    store = SqliteStore(path, codec=codec_in_use())
     await store.open()
     try:
         yield Look(store, path)

@@ -30,6 +30,11 @@ _COMMANDS: Final = {
     "list": ("asfn.cli.executions", "List executions, newest first."),
     "show": ("asfn.cli.executions", "Show one execution."),
     "history": ("asfn.cli.executions", "Print an execution's events."),
+    "export": ("asfn.cli.housekeeping", "Write one execution as JSON, with all it has."),
+    "import": ("asfn.cli.housekeeping", "Take an exported execution into a database."),
+    "purge": ("asfn.cli.housekeeping", "Delete executions that ended long ago."),
+    "backup": ("asfn.cli.housekeeping", "Copy a database while it is in use."),
+    "doctor": ("asfn.cli.housekeeping", "Check that a database holds together."),
 }
 _THREAD_SECONDS: Final = 0.3
 _NO_READER: Final = "whoever read the output has gone; the rest of it was not written"
@@ -47,7 +52,7 @@ class _Commands(click.Group):
         from importlib import import_module
 
         module = vars(import_module(_COMMANDS[cmd_name][0]))
-        found = module["list_" if cmd_name == "list" else cmd_name.replace("-", "_")]
+        found = module[f"{cmd_name}_" if cmd_name in ("list", "import") else cmd_name.replace("-", "_")]
         assert isinstance(found, click.Command)
         return found
 

@@ -9,6 +9,7 @@ import click
 
 from asfn._json import encode
 from asfn.cli.database import db_option, looking_at
+from asfn.cli.exits import Refused
 from asfn.cli.output import coloured, duration, give, give_json, moment, plain, table, tell
 from asfn.cli.progress import Progress
 from asfn.cli.views import error_text
@@ -35,22 +36,52 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead
 @_database
 @click.option("--machine", metavar="NAME|ARN", help="Only executions of this state machine.")
 @click.option("--status", type=click.Choice(_STATUSES, case_sensitive=False), help="Only executions in this status.")
+@click.option(
+    "--attribute", "pairs", multiple=True, metavar="NAME=VALUE", help="Only those started with it; may be repeated."
+)
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
 @_json
-def list_(database: str, machine: str | None, status: ExecutionStatus | None, limit: int, as_json: bool) -> None:
+def list_(
+    database: str,
+    machine: str | None,
+    status: ExecutionStatus | None,
+    pairs: tuple[str, ...],
+    limit: int,
+    as_json: bool,
+) -> None:
     """List executions, newest first."""
-    asyncio.run(_list(database, machine, status, limit, as_json))
+    asyncio.run(_list(database, machine, status, _attributes(pairs), limit, as_json))
 
 
-async def _list(database: str, machine: str | None, status: ExecutionStatus | None, limit: int, as_json: bool) -> None:
+def _attributes(pairs: tuple[str, ...]) -> dict[str, str]:
+    """What `--attribute` asks for. Raises Refused."""
+    attributes: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise Refused(f"--attribute {plain(pair)!r}: write NAME=VALUE")
+        if attributes.setdefault(name, value) != value:
+            raise Refused(f"--attribute {plain(name)!r}: an execution has one value of it, and two are asked for")
+    return attributes
+
+
+async def _list(
+    database: str,
+    machine: str | None,
+    status: ExecutionStatus | None,
+    attributes: dict[str, str],
+    limit: int,
+    as_json: bool,
+) -> None:
     async with looking_at(database) as look:
-        found = [info async for info in look.executions(machine=machine, status=status, limit=limit + 1)]
+        wanted = look.executions(machine=machine, status=status, attributes=attributes, limit=limit + 1)
+        found = [info async for info in wanted]
         now = look.clock.now()
     infos = found[:limit]
     if as_json:
         give_json([_summary(info) for info in infos])
     elif not infos:
-        tell(f"no executions in {plain(database)}" + (" that fit" if machine or status else ""))
+        tell(f"no executions in {plain(database)}" + (" that fit" if machine or status or attributes else ""))
     else:
         rows = [_row(info, now) for info in infos]
         for text in table(rows, head=("NAME", "STATUS", "STATE MACHINE", "STARTED", "TOOK", "ERROR")):
@@ -85,6 +116,7 @@ def _summary(info: ExecutionInfo) -> JsonObject:
         "started_at": info.started_at,
         "stopped_at": info.stopped_at,
         "error": info.error,
+        "attributes": dict(info.attributes),
     }
 
 
@@ -150,6 +182,9 @@ def _description(info: ExecutionInfo, now: float) -> list[tuple[str, str]]:
     ]
     if info.stopped_at is not None:
         lines.append(("stopped", moment(info.stopped_at)))
+    if info.attributes:
+        shown = "  ".join(f"{name}={value}" for name, value in info.attributes.items())
+        lines.append(("attributes", plain(shown, _TEXT_WIDTH)))
     lines += [("took", duration(end - info.started_at)), ("input", plain(info.input_text, _TEXT_WIDTH))]
     if info.output_text is not None:
         lines.append(("output", plain(info.output_text, _TEXT_WIDTH)))

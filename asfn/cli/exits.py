@@ -16,7 +16,7 @@ PARKED: Final = 128 + signal.SIGINT
 CODES: Final = """\b
 Exit codes:
   0    done; the execution succeeded, or nothing is wrong with the definition
-  1    the execution failed, or the definition has errors
+  1    the execution failed, or the definition or the database has errors
   2    the command could not be carried out: usage, input, definition, database
   130  stopped by Ctrl-C (143: by a termination signal); what was running can go on
   70   a fault of asfn itself

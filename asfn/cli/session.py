@@ -18,6 +18,7 @@ import click
 
 from asfn import Engine
 from asfn.cli import functions
+from asfn.cli.database import codec_in_use
 from asfn.cli.exits import Interrupted
 from asfn.cli.output import tell
 
@@ -118,7 +119,7 @@ class Session:
         Raises Interrupted then.
         """
         self._on_second = parked
-        engine = Engine(database_url, drain_seconds=_DRAIN_SECONDS)
+        engine = Engine(database_url, drain_seconds=_DRAIN_SECONDS, codec=codec_in_use())
         await routes.apply(engine)
         async with engine:
             answer = await self._interruptible(work(engine))

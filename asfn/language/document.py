@@ -143,6 +143,8 @@ def read_document(
         if format is None and text.lstrip()[0] not in '{["' and _YAML_START.match(text):
             return _read_yaml(text, name)
         _refuse_json(text, str(error))
+    if text.count("{") + text.count("[") > MAX_DEPTH and _is_too_deep(value):
+        _refuse_json(text, "recursion")
     return Document(value, text, name, repeats=_has_repeated_names(text))
 
 
@@ -154,7 +156,7 @@ def json_fault(value: object, path: str = "$", depth: int = 0) -> str | None:
         return None if value.isascii() or _is_unicode(value) else f"{path} holds a lone surrogate"
     if isinstance(value, float):
         return None if math.isfinite(value) else f"{path} is {value}"
-    if depth > MAX_DEPTH:
+    if depth >= MAX_DEPTH:
         return f"{path[:80]}… is nested too deeply"
     if isinstance(value, dict):
         for name, member in value.items():
@@ -171,6 +173,17 @@ def json_fault(value: object, path: str = "$", depth: int = 0) -> str | None:
                 return fault
         return None
     return f"{path} is of type {type(value).__name__}"
+
+
+def _is_too_deep(value: Json) -> bool:
+    """Whether lists and objects are nested deeper than MAX_DEPTH, which the decoder may still take."""
+    level: list[Json] = [value]
+    for _ in range(MAX_DEPTH + 1):
+        containers = [node for node in level if isinstance(node, (dict, list))]
+        if not containers:
+            return False
+        level = [member for node in containers for member in (node.values() if isinstance(node, dict) else node)]
+    return True
 
 
 def _is_unicode(text: str) -> bool:

@@ -1,14 +1,16 @@
-"""A checked definition as frozen dataclasses: what the plan compiles. Built by `reader.py`, from valid JSON only.
+"""A checked definition as frozen records: what the plan compiles. Built by `build.py`, from valid JSON only.
 
 Templates and expressions stay JSON here; `plan/` compiles them. A field that may hold null, or whose absence means
-something else than null, is MISSING when the definition does not have it.
+something else than null, is MISSING when the definition does not have it. Structs of msgspec, not dataclasses: fifteen
+of those take 15 to 25 ms to make at import, a tenth of the time from process start to a first result.
 """
 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,8 +29,7 @@ class Missing(enum.Enum):
 MISSING: Final = Missing.MISSING
 
 
-@dataclass(frozen=True, slots=True)
-class Retrier:
+class Retrier(Struct, frozen=True):
     """One entry of Retry (asl.md 7.8)."""
 
     error_equals: tuple[str, ...]
@@ -39,8 +40,7 @@ class Retrier:
     full_jitter: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Catcher:
+class Catcher(Struct, frozen=True):
     """One entry of Catch (asl.md 7.9). result_path: JSONPath only; None means the error output is thrown away."""
 
     error_equals: tuple[str, ...]
@@ -50,8 +50,7 @@ class Catcher:
     assign: JsonObject | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ChoiceRule:
+class ChoiceRule(Struct, frozen=True):
     """One top-level rule. JSONPath: `comparison` is the rule without Next, Assign and Comment. JSONata: `condition`."""
 
     next: str
@@ -61,8 +60,7 @@ class ChoiceRule:
     assign: JsonObject | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class State(Struct, frozen=True, kw_only=True):
     """What all states share. next is None for a terminal state (End, Succeed, Fail) and for Choice.
 
     input_path, output_path: JSONPath only, None means null.
@@ -78,20 +76,17 @@ class State:
     assign: JsonObject | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PassState(State):
+class PassState(State, frozen=True, kw_only=True):
     parameters: Json | Missing = MISSING
     result: Json | Missing = MISSING
     result_path: str | None = "$"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SucceedState(State):
+class SucceedState(State, frozen=True, kw_only=True):
     pass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailState(State):
+class FailState(State, frozen=True, kw_only=True):
     """error, cause: literal or (JSONata) expression. The path forms hold a reference path or an intrinsic call."""
 
     error: str | None = None
@@ -100,8 +95,7 @@ class FailState(State):
     cause_path: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaitState(State):
+class WaitState(State, frozen=True, kw_only=True):
     """Exactly one of the four is set. seconds, timestamp: literal or (JSONata) expression."""
 
     seconds: int | str | None = None
@@ -110,14 +104,12 @@ class WaitState(State):
     timestamp_path: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChoiceState(State):
+class ChoiceState(State, frozen=True, kw_only=True):
     choices: tuple[ChoiceRule, ...]
     default: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkState(State):
+class WorkState(State, frozen=True, kw_only=True):
     """What Task, Parallel and Map share. arguments is Parameters (JSONPath) or Arguments (JSONata)."""
 
     arguments: Json | Missing = MISSING
@@ -127,8 +119,7 @@ class WorkState(State):
     catch: tuple[Catcher, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskState(WorkState):
+class TaskState(WorkState, frozen=True, kw_only=True):
     """timeout_seconds, heartbeat_seconds: a number, or (JSONata) an expression. credentials: template or expression."""
 
     resource: str
@@ -139,13 +130,11 @@ class TaskState(WorkState):
     credentials: Json | Missing = MISSING
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParallelState(WorkState):
+class ParallelState(WorkState, frozen=True, kw_only=True):
     branches: tuple[StateMachine, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MapState(WorkState):
+class MapState(WorkState, frozen=True, kw_only=True):
     """Map, both modes. item_selector also holds the old Parameters; `arguments` is unused.
 
     items: JSONata only, MISSING means `$states.input`. distributed holds the raw fields of distributed mode
@@ -163,8 +152,7 @@ class MapState(WorkState):
     distributed: Mapping[str, Json]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateMachine:
+class StateMachine(Struct, frozen=True, kw_only=True):
     """A definition, or a nested machine (a branch, an item processor). query_language is the outermost one's."""
 
     start_at: str

@@ -98,20 +98,19 @@ def _cut(entry: JsonObject) -> JsonObject:
     if not data:  # a long cause
         return rest
     marks: JsonObject = {f"{name}Details": {"truncated": True} for name in data if name != "parameters"}
-    space = max(ENTRY_BYTES - _size({**entry, "details": {**rest, **marks}}), 0) // len(data)
-    cut: JsonObject = {}
-    for name in data:
-        value = details[name]
-        cut[name] = _beginning(value, space) if isinstance(value, str) else {}  # variables go as a whole
-    return {**rest, **cut, **marks}
+    empty: JsonObject = {name: "" if isinstance(details[name], str) else {} for name in data}
+    texts = {name: value for name in data if isinstance(value := details[name], str)}  # variables go as a whole
+    space = ENTRY_BYTES - _size({**entry, "details": {**rest, **empty, **marks}})
+    cut: JsonObject = {name: _beginning(text, space // len(texts)) for name, text in texts.items()}
+    return {**rest, **empty, **cut, **marks}
 
 
 def _beginning(text: str, space: int) -> str:
-    """As much of a text as fits into so many bytes when it is escaped twice."""
-    low, high = 0, min(len(text), space)
+    """As much of a text as adds no more than so many bytes to the escaped form of an empty one."""
+    low, high = 0, max(min(len(text), space), 0)
     while low < high:
         middle = (low + high + 1) // 2
-        if _size(text[:middle]) <= space:
+        if _size(text[:middle]) - _size("") <= space:
             low = middle
         else:
             high = middle - 1

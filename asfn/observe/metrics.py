@@ -22,13 +22,17 @@ if TYPE_CHECKING:
 
 MISSING: Final = 'Telemetry needs the package opentelemetry-api: pip install "asfn[otel]"'
 
-# What a status counts as; RUNNING is a start.
+# What a status counts as; RUNNING is a start. The names of redriven executions are not certain [U].
 _STATUS_COUNTERS: Final = {
     "RUNNING": "ExecutionsStarted",
     "SUCCEEDED": "ExecutionsSucceeded",
     "FAILED": "ExecutionsFailed",
     "TIMED_OUT": "ExecutionsTimedOut",
     "ABORTED": "ExecutionsAborted",
+}
+_REDRIVEN_COUNTERS: Final = {
+    "RUNNING": "ExecutionsRedriven",
+    **{status: f"Redriven{name}" for status, name in _STATUS_COUNTERS.items() if status != "RUNNING"},
 }
 
 
@@ -73,8 +77,9 @@ class _Task(NamedTuple):
 class Metrics(Observer):
     """Counts statuses and task events, and measures in milliseconds what lies between them.
 
-    ExecutionsStarted, ...Succeeded, ...Failed, ...TimedOut, ...Aborted, ExecutionTime and OpenExecutionCount by
-    StateMachineArn; for each family of tasks its Scheduled, Started, Succeeded, Failed and TimedOut and its
+    ExecutionsStarted, ...Succeeded, ...Failed, ...TimedOut, ...Aborted, ...Redriven, ExecutionTime and
+    OpenExecutionCount by StateMachineArn; the end of a redriven execution counts as RedrivenExecutionsSucceeded and so
+    on as well. For each family of tasks its Scheduled, Started, Succeeded, Failed and TimedOut and its
     ScheduleTime, RunTime and Time. Tasks are counted when their events are durable. A task that was scheduled before
     a resume is counted, with the resource "unknown", and not measured.
     meter_provider: the global one by default. Raises ImportError when opentelemetry is missing.
@@ -96,7 +101,10 @@ class Metrics(Observer):
     def status_changed(self, execution: ExecutionInfo) -> None:
         """Count a start or an end, and measure the execution."""
         machine = _machine(execution)
-        self._count(_STATUS_COUNTERS[execution.status], machine)
+        if execution.redrive_count:
+            self._count(_REDRIVEN_COUNTERS[execution.status], machine)
+        if execution.status != "RUNNING" or not execution.redrive_count:
+            self._count(_STATUS_COUNTERS[execution.status], machine)
         self._open.add(1 if execution.status == "RUNNING" else -1, machine)
         if execution.stopped_at is not None:
             self._measure("ExecutionTime", execution.started_at, execution.stopped_at, machine)

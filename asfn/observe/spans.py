@@ -28,21 +28,22 @@ if TYPE_CHECKING:
 
 
 class _Trace:
-    """The open spans of one execution."""
+    """The open spans of one execution. began_at: of its own one."""
 
-    __slots__ = ("span", "states")
+    __slots__ = ("began_at", "span", "states")
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: Span, began_at: float) -> None:
         self.span = span
+        self.began_at = began_at
         self.states: dict[StateVisit, Span] = {}
 
 
 class Spans(Observer):
     """A span for each execution, for each visit of a state in it, and for each call of a handler in that.
 
-    The span of an execution is a child of the span that was current at `engine.start`; the span of a call is current in
-    the function behind it. What an engine leaves unfinished ends marked asfn.parked; the engine that goes on with it
-    does so in a trace of its own, marked asfn.resumed.
+    The span of an execution is a child of the span that was current at its start or redrive; the span of a call is
+    current in the function behind it. What an engine leaves unfinished ends marked asfn.parked; the engine that goes on
+    with it does so in a trace of its own, marked asfn.resumed.
     tracer_provider: the global one by default. Raises ImportError when opentelemetry is missing.
     """
 
@@ -63,7 +64,7 @@ class Spans(Observer):
     def status_changed(self, execution: ExecutionInfo) -> None:
         """Begin or end the execution's span."""
         if execution.status == "RUNNING":
-            self._begin(execution, execution.started_at, resumed=False)
+            self._begin(execution, execution.redriven_at or execution.started_at, resumed=False)
             return
         found = self._traces.pop(execution.arn, None)
         if found is not None:
@@ -94,13 +95,14 @@ class Spans(Observer):
             "asfn.execution.arn": execution.arn,
             "asfn.execution.name": execution.name,
             "asfn.execution.type": execution.type,
+            "asfn.execution.redrive_count": execution.redrive_count,
             "asfn.resumed": resumed,
             **{f"asfn.execution.attribute.{name}": value for name, value in execution.attributes.items()},
         }
         # No context: the span that is current where the execution is started.
         context = self._nowhere if resumed else None
         name = f"execution {execution.state_machine_arn.rpartition(':')[2]}"
-        self._traces[execution.arn] = _Trace(self._start(name, context, attributes, at))
+        self._traces[execution.arn] = _Trace(self._start(name, context, attributes, at), at)
 
     # --- states ----------------------------------------------------------------------------------------------------
 
@@ -120,7 +122,8 @@ class Spans(Observer):
         if visit.index is not None:
             attributes["asfn.state.index"] = visit.index
         context = self._api.set_span_in_context(above, self._nowhere)
-        found.states[visit] = self._start(f"state {visit.name}", context, attributes, visit.entered_at)
+        began_at = max(visit.entered_at, found.began_at)  # one that is gone on with began in an earlier trace
+        found.states[visit] = self._start(f"state {visit.name}", context, attributes, began_at)
 
     def state_exited(self, visit: StateVisit, output: Payload, at: float) -> None:
         """End the state's span."""

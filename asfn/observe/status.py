@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EVENT_BYTES: Final = 248 * 1024
 """An input or output whose escaped form is larger is left out of the event."""
 
-# api.md section 6: why an execution cannot be redriven; the others can.
+# api.md section 7: why an execution cannot be redriven; the others can.
 _NOT_REDRIVABLE: Final = {
     "RUNNING": "Execution is RUNNING and cannot be redriven",
     "SUCCEEDED": "Execution is SUCCEEDED and cannot be redriven",
@@ -72,7 +72,7 @@ def status_event(execution: ExecutionInfo, *, include_execution_data: bool = Tru
 def _detail(execution: ExecutionInfo, include_data: bool) -> JsonObject:
     input_text, input_details = _data(execution.input_text, include_data)
     output_text, output_details = _data(execution.output_text, include_data)
-    reason = _NOT_REDRIVABLE.get(execution.status)
+    reason = execution.redrive_status_reason or _NOT_REDRIVABLE.get(execution.status)
     return {
         "executionArn": execution.arn,
         "stateMachineArn": execution.state_machine_arn,

@@ -45,7 +45,7 @@ from asfn.plan.dataflow import (
     value_source,
     watched,
 )
-from asfn.plan.effects import CallTask, Failure, FanOut, SleepUntil, Step
+from asfn.plan.effects import CallTask, Failure, FanOut, SleepUntil, Step, Success, Transition
 from asfn.plan.numbers import concurrency, literal_number, seconds, text_of
 from asfn.plan.policy import choose_retrier, matches, retry_delay
 
@@ -69,7 +69,8 @@ Recover = Callable[["Scope", Failure], Step]
 class CompiledState:
     """One state, ready to run. It holds nothing of any execution.
 
-    kind: the state's Type.   recover: None where AWS offers no Retry and Catch.
+    kind: the state's Type.   settle: of a Pass, how a redrive leaves it without running it.
+    recover: None where AWS offers no Retry and Catch.
     resource: of a Task.   branches: of a Parallel; of a Map the item processor alone.
     child_input: gives a branch's or iteration's input.   counts_retries: the context object has State.RetryCount.
     """
@@ -115,9 +116,15 @@ def compile_watched(state: State, limits: Limits, watch: Watch, items: Items | N
 
 
 def _pass(state: PassState, limits: Limits, watch: Watch | None) -> CompiledState:
+    compiled = CompiledState(state.name, "Pass", _pass_begin(state, watch))
+    compiled.settle = lambda scope, result: Transition(state.next, result) if state.next else Success(result)
+    return compiled
+
+
+def _pass_begin(state: PassState, watch: Watch | None) -> Begin:
     if state.query_language == "JSONata":
         finish = simple_finish(state, watch)
-        return CompiledState(state.name, "Pass", lambda scope: finish(scope, scope.input))
+        return lambda scope: finish(scope, scope.input)
     finish = path_finish(
         next=state.next, assign=state.assign, out=state.output_path, place=state.result_path, watch=watch
     )
@@ -125,14 +132,14 @@ def _pass(state: PassState, limits: Limits, watch: Watch | None) -> CompiledStat
     if state.result is not MISSING:
         literal = Payload(state.result)
         if state.parameters is MISSING and source is raw_input:
-            return CompiledState(state.name, "Pass", lambda scope: finish(scope, literal))
+            return lambda scope: finish(scope, literal)
 
         def begin(scope: Scope) -> Step:
             source(scope)  # its paths are checked though Result is what goes on
             return finish(scope, literal)
 
-        return CompiledState(state.name, "Pass", begin)
-    return CompiledState(state.name, "Pass", lambda scope: finish(scope, source(scope)))
+        return begin
+    return lambda scope: finish(scope, source(scope))
 
 
 def _succeed(state: SucceedState, limits: Limits, watch: Watch | None) -> CompiledState:

@@ -12,6 +12,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
+from asfn.errors import TaskFailed
 from asfn.runtime.clock import fulfil
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class Calls:
         if not task.done():
             self._orphan(task)
         elif not task.cancelled() and (error := task.exception()) is not None:
-            logger.info("handler %s raised %r after its deadline", task.get_name(), error)
+            logger.info("handler %s raised %s after its deadline", task.get_name(), _named(error))
 
     def _abandon(self, task: asyncio.Task[Any]) -> None:
         """Cancel a handler whose execution goes away; a timer looks whether it went too."""
@@ -168,7 +169,13 @@ class Calls:
 
 def _log_failure(task: asyncio.Task[Any]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        logger.warning("%s failed: %r", task.get_name(), error)
+        logger.warning("%s failed with %s", task.get_name(), _named(error))
+
+
+def _named(error: BaseException) -> str:
+    """What a log may say of an error: its kind. Its text, or a failure's cause, may hold an execution's data."""
+    name = type(error).__name__
+    return f"{name} {error.error}" if isinstance(error, TaskFailed) else name
 
 
 class Heartbeat:

@@ -17,14 +17,17 @@ from asfn.runtime.clock import fulfil
 from asfn.runtime.fan_out import adopt
 from asfn.runtime.frames import Frame, restore
 from asfn.runtime.history import error_details
+from asfn.runtime.redrive import revive
 from asfn.store.records import Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from asfn.errors import EngineFenced
     from asfn.plan.states import CompiledMachine
     from asfn.runtime.clock import Timer
     from asfn.runtime.interpreter import Interpreter
+    from asfn.runtime.redrive import Detour
     from asfn.store.records import ExecutionRow, FrameRow
 
 logger = logging.getLogger("asfn.execution")
@@ -72,6 +75,7 @@ class Run:
         self._ended: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
         self._root = self._restore(frames) if frames else None
+        interpreter.paused = row.paused
 
     def start(self) -> None:
         """Create the task. Called once, on the engine's loop."""
@@ -99,11 +103,42 @@ class Run:
         self._end_early(Final("ABORTED", self._interpreter.clock.now(), None, error, cause))
         await self.wait()
 
-    def park(self) -> asyncio.Task[None] | None:
+    def redrive(self, detour: Detour | None) -> asyncio.Future[ExecutionRow | None]:
+        """Set the restored frames of an ended execution going again, before `start`; the future says whether that is
+        durable, as `store.records.Redrive` does. `row` is what it is to be.
+        """
+        if self._root is None:
+            self._root = self._interpreter.root_frame(self._machine, 0)
+        revive(self._interpreter, self._root, self.row.redrive_count, detour)
+        return self._interpreter.journal.redrive(self.row)
+
+    async def pause(self) -> None:
+        """Take no new step from now on; returns when that is durable. What is in flight ends and is recorded."""
+        if self.final is not None:
+            return
+        self._interpreter.paused = True
+        try:
+            await self._interpreter.journal.hold(True)
+        except BaseException:
+            self._interpreter.resume()
+            raise
+        self.row.paused = True
+
+    async def resume(self) -> None:
+        """Go on, as soon as that is durable."""
+        if self.final is None:
+            await self._interpreter.journal.hold(False)
+            self.row.paused = False
+            self._interpreter.resume()
+
+    def park(self, error: EngineFenced | None = None) -> asyncio.Task[None] | None:
         """Cancel the task without writing anything; the rows in the store say where to go on.
 
-        One whose end is decided is left alone: it only waits for its last commit.
+        One whose end is decided is left alone: it only waits for its last commit. error: what those who wait for the
+        execution are told, when it is not that the engine was left.
         """
+        if self.error is None:
+            self.error = error
         if self._task is not None and self.final is None and self._stopping is None:
             self._task.cancel()
         return self._task

@@ -88,10 +88,41 @@ async def run_fan_out(interpreter: Interpreter, frame: Frame, effect: FanOut) ->
     if children is None:
         children = frame.children = Children(effect.count, frame.last_id)
     fan_out = _FanOut(interpreter, frame, effect, children)
+    if interpreter.paused and children.waiting and not children.stopped:
+        await fan_out.wait(pumps=True)  # restored children: what is in flight goes on, the rest starts when resumed
+        return fan_out.end()
     await fan_out.pump()
     if children.alive and not children.stopped:
         await fan_out.wait()
     return fan_out.end()
+
+
+def leave_children(interpreter: Interpreter, frame: Frame, fan_out_path: str) -> None:
+    """The state has left its fan-out behind, or begins it again: the children and their rows go."""
+    children = frame.children
+    if children is None:
+        return
+    if any(child is not None and child.stored for child in children.frames):
+        interpreter.journal.drop(fan_out_path)
+    _forget(interpreter, children, drop=True)
+    frame.children = None
+
+
+def keep_children(interpreter: Interpreter, frame: Frame, effect: FanOut) -> None:
+    """Nobody has caught the failure of the fan-out: its children stay, for a redrive or until one above goes on."""
+    frame.effect = effect
+    if frame.children is not None:
+        _forget(interpreter, frame.children, drop=False)
+
+
+def _forget(interpreter: Interpreter, children: Children, drop: bool) -> None:
+    for child in children.frames:
+        if child is not None:
+            if drop:
+                interpreter.journal.forget(child)
+            interpreter.close_token(child.token)
+            if child.children is not None:
+                _forget(interpreter, child.children, drop)
 
 
 def adopt(frame: Frame, children: list[Frame]) -> None:
@@ -129,16 +160,25 @@ class _FanOut:
 
     async def pump(self) -> None:
         """Start children while slots are free; those that end at once take none."""
-        while self._start_some():
-            await self.interpreter.take_turns()
+        while True:
+            if self.interpreter.paused and self._may_start:
+                await self.interpreter.until_resumed()
+            elif not self._start_some():
+                return
+            else:
+                await self.interpreter.take_turns()
+
+    @property
+    def _may_start(self) -> bool:
+        """Whether there is a child to start, and a slot for it."""
+        children = self.children
+        return not children.stopped and children.next < self.effect.count and children.alive < self.effect.concurrency
 
     def _start_some(self) -> bool:
         """Start children for one turn. True when there are more to start right away."""
         children = self.children
         for _ in range(_CHILDREN_PER_TURN):
-            if children.stopped or children.next >= self.effect.count:
-                return False
-            if children.alive >= self.effect.concurrency:
+            if not self._may_start:
                 return False
             try:
                 child = self._new_child(children.next)
@@ -201,14 +241,19 @@ class _FanOut:
         children.last_id = child.done_id
         journal.touch(child)
 
-    async def wait(self) -> None:
-        """Run the waiting children in a task group until all are done or one has failed."""
+    async def wait(self, pumps: bool = False) -> None:
+        """Run the waiting children in a task group until all are done or one has failed.
+
+        pumps: start the others from within the group too.
+        """
         children = self.children
         async with anyio.create_task_group() as group:
             children.group = group
             waiting, children.waiting = children.waiting, []
             for child in waiting:
                 group.start_soon(self._run_child, child)
+            if pumps:
+                group.start_soon(self._pump_and_look)
             await children.over.wait()
             if children.stopped:
                 group.cancel_scope.cancel()
@@ -226,8 +271,15 @@ class _FanOut:
         elif children.next == started:  # the siblings may wait for days: what this one did must not
             self.interpreter.journal.flush()
 
+    async def _pump_and_look(self) -> None:
+        await self.pump()
+        if self.children.stopped or not self.children.alive:
+            self.children.over.set()
+
     def end(self) -> Outcome:
-        """Record the end of the fan-out, drop the children's rows, and give the outcome."""
+        """Record the end of the fan-out and give the outcome; what becomes of the children depends on what the state
+        makes of it (`leave_children`, `keep_children`).
+        """
         children, frame, journal = self.children, self.frame, self.interpreter.journal
         now = self.interpreter.clock.now()
         failure = children.failure
@@ -243,10 +295,6 @@ class _FanOut:
             frame.last_id = children.failed.last_id
             if not failure.terminal:
                 self._record_aborts(children.failed, now)
-        if any(child is not None and child.stored for child in children.frames):
-            journal.drop(frame.fan_out_path)
-        self._forget(children)
-        frame.children = None
         return failure if failure is not None else Success(self._results())
 
     def _results(self) -> Payload:
@@ -257,14 +305,6 @@ class _FanOut:
             assert isinstance(child.outcome, Success)
             outputs.append(child.outcome.output)
         return Payload([output.value for output in outputs], f"[{','.join([output.text for output in outputs])}]")
-
-    def _forget(self, children: Children) -> None:
-        for child in children.frames:
-            if child is not None:
-                self.interpreter.journal.forget(child)
-                self.interpreter.close_token(child.token)
-                if child.children is not None:
-                    self._forget(child.children)
 
     def _record_aborts(self, failed: Frame, now: float) -> None:
         """AWS's events of a failed fan-out; all link to the event that carries the error (rule 8)."""

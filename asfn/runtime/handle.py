@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from asfn.errors import ExecutionDoesNotExist, ExecutionFailed, InvalidArn
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from asfn._json import Json, JsonObject
     from asfn.runtime.clock import Clock
     from asfn.runtime.execution import Run
+    from asfn.runtime.redrive import RedriveStatus
     from asfn.store.protocol import Store
     from asfn.store.records import ExecutionRow, ExecutionStatus, Final, MachineType
 
@@ -29,6 +30,9 @@ class ExecutionInfo:
     input_text, output_text: the same as JSON text, as it came or as AWS prints it; no output yet: None.
     state: the state whose failure ended the execution, where one did.   key: its place in the file, for paging.
     attributes: those it was started with, to find it by.
+    paused: it takes no new step until it is resumed.
+    redrive_status, redrive_status_reason: REDRIVABLE, or NOT_REDRIVABLE and AWS's sentence why. Only from `describe`,
+    and None for an Express execution.
     """
 
     arn: str
@@ -49,6 +53,9 @@ class ExecutionInfo:
     key: int
     redriven_at: float | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
+    paused: bool = False
+    redrive_status: RedriveStatus | None = None
+    redrive_status_reason: str | None = None
 
     @classmethod
     def of(cls, row: ExecutionRow) -> ExecutionInfo:
@@ -71,6 +78,7 @@ class ExecutionInfo:
             key=row.key,
             redriven_at=row.redriven_at,
             attributes=row.attributes,
+            paused=row.paused,
         )
 
 
@@ -82,6 +90,14 @@ class Executions(Protocol):
 
     def running(self, arn: str) -> Run | None:
         """The run of this execution in this engine, None when it runs elsewhere or has ended."""
+
+    async def redrive_refusal(self, row: ExecutionRow) -> str | None:
+        """Why an execution cannot be redriven, None when it can."""
+
+    async def redrive(
+        self, row: ExecutionRow, client_token: str | None, from_state: str | None, input: Json | None
+    ) -> float:
+        """Redrive an execution; when that was."""
 
 
 class Execution:
@@ -142,7 +158,14 @@ class Execution:
 
     async def describe(self) -> ExecutionInfo:
         """Status, dates, input, output, error and cause as they are now."""
-        return ExecutionInfo.of(await self._row())
+        row = await self._row()
+        info = ExecutionInfo.of(row)
+        if row.type == "EXPRESS":
+            return info
+        reason = await self._engine.redrive_refusal(row)
+        return replace(
+            info, redrive_status="REDRIVABLE" if reason is None else "NOT_REDRIVABLE", redrive_status_reason=reason
+        )
 
     async def history(self, *, after: int = 0, limit: int | None = None) -> list[JsonObject]:
         """The committed events with an id above `after`, oldest first, in GetExecutionHistory's shapes.
@@ -196,6 +219,46 @@ class Execution:
         row = await self._row()
         if row.status == "RUNNING":
             raise InvalidArn(f"{self.arn} is run by another engine; stop it there")
+
+    async def redrive(
+        self, *, client_token: str | None = None, from_state: str | None = None, input: Json | None = None
+    ) -> float:
+        """Run a failed, aborted or timed-out execution again from where it failed; gives the moment of that.
+
+        Finished branches and iterations stay, retriers count from 0, timeouts start again; definition and input of the
+        execution are the old ones. client_token: the same one within 15 minutes changes nothing.
+        Beyond AWS: from_state goes on at a state of the outermost machine instead, with the variables as they are;
+        input replaces what that state, or without from_state the one that failed, was entered with. ExecutionRedriven
+        says so in the history.
+        Raises ExecutionNotRedrivable, and InvalidParameter for a state or a token that cannot be.
+        """
+        self._refuse_express()
+        return await self._engine.redrive(await self._row(), client_token, from_state, input)
+
+    async def pause(self) -> None:
+        """Take no new step until `resume`; durable when this returns, also across restarts.
+
+        No state is entered and no task called; calls, jobs, waits and callbacks in flight end and are recorded, which
+        may end the execution. No deadline moves: a Wait or a TimeoutSeconds that passes meanwhile has passed.
+        Pausing what is paused or has ended changes nothing. Raises InvalidArn when another engine runs it.
+        """
+        run = await self._run("pause")
+        if run is not None:
+            await run.pause()
+
+    async def resume(self) -> None:
+        """Go on after `pause`; durable when this returns. What is not paused, or has ended, is left alone."""
+        run = await self._run("resume")
+        if run is not None:
+            await run.resume()
+
+    async def _run(self, verb: str) -> Run | None:
+        """The run of a Standard execution here; None when it has ended. Raises InvalidArn."""
+        self._refuse_express()
+        run = self._engine.running(self.arn)
+        if run is None and (await self._row()).status == "RUNNING":
+            raise InvalidArn(f"{self.arn} is run by another engine; {verb} it there")
+        return run
 
     def _refuse_express(self) -> None:
         if self._express is not None:

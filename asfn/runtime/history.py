@@ -30,6 +30,7 @@ ABORTED: Final = {kind: f"{kind}StateAborted" for kind in ("Task", "Wait", "Para
 # What the payload of an event is called in its details, and whether `...Details` with `truncated` stands beside it.
 _PAYLOAD: Final[dict[str, tuple[str, bool]]] = {
     "ExecutionStarted": ("input", True),
+    "ExecutionRedriven": ("input", False),  # beyond AWS: an input the caller gave
     "ExecutionSucceeded": ("output", True),
     "TaskScheduled": ("parameters", False),
     "TaskSubmitted": ("output", True),
@@ -133,6 +134,15 @@ def shapes(segment: Segment) -> list[JsonObject]:
             event[wrapper] = details
         events.append(event)
     return events
+
+
+def entered_input(segment: Segment, name: str) -> Payload | None:
+    """What a state was entered with in this segment, the last time; None when it was not."""
+    found: Payload | None = None
+    for row in msgspec.json.decode(segment.body):
+        if row[3] == name and row[1].endswith("StateEntered"):
+            found = segment.texts[row[4]]
+    return found
 
 
 def error_details(failure: Failure) -> JsonObject:

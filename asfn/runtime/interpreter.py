@@ -17,9 +17,11 @@ from asfn.plan.dataflow import variables_size
 from asfn.plan.effects import AwaitJob, AwaitToken, CallTask, Failure, FanOut, SleepUntil, Success, Transition
 from asfn.plan.scope import Scope
 from asfn.runtime.calls import Heartbeat
-from asfn.runtime.fan_out import run_fan_out, start_fan_out
+from asfn.runtime.clock import fulfil
+from asfn.runtime.fan_out import keep_children, leave_children, run_fan_out, start_fan_out
 from asfn.runtime.frames import Frame
 from asfn.runtime.history import ENTERED, EXITED, error_details, scheduled_details, task_details, task_event
+from asfn.runtime.inbox import TIMED_OUT
 from asfn.runtime.tokens import new_token, read_outcome
 from asfn.store.records import ActivityTaskRow, TokenRow
 from asfn.tasks.activity import ActivityQueue
@@ -70,9 +72,11 @@ class Interpreter:
 
     every_transition: take a barrier after each transition (`commit="awaited"`).
     deadline_at: when the execution as a whole must have ended.   stopping: set when it is ended from outside.
+    paused: what is in flight ends and is recorded, no state is entered and no task called.
     """
 
     __slots__ = (
+        "_resumed",
         "calls",
         "clock",
         "deadline_at",
@@ -81,6 +85,7 @@ class Interpreter:
         "inbox",
         "journal",
         "limits",
+        "paused",
         "region",
         "resolver",
         "rng",
@@ -114,6 +119,8 @@ class Interpreter:
         self.deadline_at = deadline_at
         self.every_transition = every_transition
         self.stopping = False
+        self.paused = False
+        self._resumed: list[asyncio.Future[None]] = []
 
     def root_frame(self, machine: CompiledMachine, last_id: int) -> Frame:
         """The outermost frame, before its first state. The first Entered links to 0 (rule 1)."""
@@ -125,6 +132,9 @@ class Interpreter:
         """Run a frame, new or restored, until it has an outcome."""
         while frame.outcome is None:
             effect = frame.effect
+            if self.paused and (effect is None or isinstance(effect, CallTask)):
+                await self.until_resumed()
+                continue
             if effect is None:
                 self.advance(frame)
                 if frame.effect is None and frame.outcome is None:
@@ -149,6 +159,22 @@ class Interpreter:
             return await run_fan_out(self, frame, effect)
         except StateFailed as error:  # the history is full
             return self.failure_of(frame, frame.state, error)
+
+    async def until_resumed(self) -> None:
+        """Return when the execution is not paused; what was recorded does not wait for that to be durable."""
+        if not self.paused:
+            return
+        self.journal.flush()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._resumed.append(future)
+        await future
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        self.paused = False
+        resumed, self._resumed = self._resumed, []
+        for future in resumed:
+            fulfil(future, None)
 
     async def take_turns(self) -> None:
         """Let others run; first a barrier, when much has been recorded."""
@@ -361,7 +387,7 @@ class Interpreter:
             assert waiting is not None
             return await self._await_token(frame, effect, waiting)
         if waiting is not None and waiting.outcome is not None:  # answered while nobody ran: no call
-            return self._token_outcome(waiting.outcome)
+            return self._ended(frame, waiting.outcome)
         return await self._perform_call(frame, effect, waiting)
 
     async def _perform_call(self, frame: Frame, effect: CallTask | AwaitJob, waiting: Waiting | None) -> Outcome | News:
@@ -389,7 +415,7 @@ class Interpreter:
         if answer == "answered":
             assert waiting is not None
             assert waiting.outcome is not None
-            return self._token_outcome(waiting.outcome)
+            return self._ended(frame, waiting.outcome)
         if isinstance(answer, str):
             return await self._late(frame, answer, waiting)
         if isinstance(effect, CallTask) and task_call.resource.pattern == "waitForTaskToken":
@@ -398,14 +424,11 @@ class Interpreter:
 
     async def _late(self, frame: Frame, late: Late, waiting: Waiting | None) -> Outcome:
         """A clock has run out: the task's failure, unless its token was answered before."""
-        outcome: Outcome = Failure("States.Timeout", None, late)
-        if waiting is not None:
-            await self.inbox.time_out(waiting, late)
-            assert waiting.outcome is not None
-            outcome = self._token_outcome(waiting.outcome)
-        if isinstance(outcome, Failure) and outcome.kind != "task":
-            self.cancel_jobs(frame)
-        return outcome
+        if waiting is None:
+            return self._ended(frame, TIMED_OUT[late])
+        await self.inbox.time_out(waiting, late)
+        assert waiting.outcome is not None
+        return self._ended(frame, waiting.outcome)
 
     async def _await_token(self, frame: Frame, effect: AwaitToken, waiting: Waiting) -> Outcome | News:
         """What comes first of an answer and the task's clocks; for queued work, of a worker that takes it."""
@@ -417,15 +440,17 @@ class Interpreter:
             if waiting.taken is not None:
                 return Taken(*waiting.taken)
         heartbeat = Heartbeat(call.heartbeat_seconds) if call.heartbeat_seconds is not None else None
-        return self._token_outcome(await self.inbox.outcome(waiting, call.timeout_at, heartbeat))
+        return self._ended(frame, await self.inbox.outcome(waiting, call.timeout_at, heartbeat))
 
-    def _token_outcome(self, text: str) -> Outcome:
+    def _ended(self, frame: Frame, text: str) -> Outcome:
+        """What a token's outcome means for its task. A clock cancels the job behind it, an answer does not [U]."""
         kind, rest = read_outcome(text)
         if kind == "success":
             assert rest[0] is not None
             return Success(Payload.parse(rest[0]))
         if kind == "failure":
             return self._task_failure(TaskFailed(*rest))
+        self.cancel_jobs(frame)
         return Failure("States.Timeout", None, kind)  # type: ignore[arg-type]  # "timeout" or "heartbeat"
 
     def expect_token(self, token: str | None) -> None:
@@ -438,6 +463,12 @@ class Interpreter:
         """Nobody waits for this token any more; with the next barrier no answer counts."""
         if token is not None:
             self.journal.close_token(token, self.clock.now())
+            self.inbox.forget(token)
+
+    def forget_token(self, token: str | None) -> None:
+        """A restored frame waits for this token no more; it has been closed before."""
+        if token is not None:
+            self.journal.open_tokens.discard(token)
             self.inbox.forget(token)
 
     def forget_tokens(self) -> None:
@@ -472,6 +503,8 @@ class Interpreter:
     def cancel_jobs(self, frame: Frame) -> None:
         """Cancel the submitted jobs that a frame and its children wait for, best effort: nobody waits for that."""
         effect = frame.effect
+        if frame.outcome is not None:
+            return
         if isinstance(effect, AwaitJob):
             try:
                 handler, task_call = self._task_call(frame, effect.call, None)
@@ -508,10 +541,16 @@ class Interpreter:
         """Take what came of the frame's effect to the state's next step."""
         self.journal.touch(frame)
         token = frame.token
+        fan_out_path = frame.fan_out_path if isinstance(effect, FanOut) else ""
         frame.scope.now = self.clock.now()
         frame.effect = None
         frame.restored = False
         self._settled(frame, effect, outcome)
+        if isinstance(effect, FanOut):
+            if isinstance(frame.outcome, Failure):
+                keep_children(self, frame, effect)
+            else:
+                leave_children(self, frame, fan_out_path)
         if token is not None and frame.token != token:  # the task has ended, or is tried again with a new one
             self.close_token(token)
 
@@ -555,13 +594,16 @@ class Interpreter:
 
     def _submitted(self, frame: Frame, state: CompiledState, effect: CallTask, submitted: Submitted | Done) -> None:
         assert state.resource is not None
-        frame.last_id = self.journal.record(
-            task_event(state.resource, "Submitted"),
-            frame.last_id,
-            frame.scope.now,
-            payload=submitted.answer if isinstance(submitted, Submitted) else submitted.value,
-            extra=task_details(state.resource),
-        )
+        if (
+            state.resource.family == "service"
+        ):  # there is no such event of a function; its handler may submit a job still
+            frame.last_id = self.journal.record(
+                task_event(state.resource, "Submitted"),
+                frame.last_id,
+                frame.scope.now,
+                payload=submitted.answer if isinstance(submitted, Submitted) else submitted.value,
+                extra=task_details(state.resource),
+            )
         frame.effect = AwaitJob(effect, submitted.job) if isinstance(submitted, Submitted) else AwaitToken(effect)
 
     def _queued(self, frame: Frame, state: CompiledState, call: CallTask, queued: Queued) -> None:

@@ -14,7 +14,7 @@ from asfn.errors import StateFailed
 from asfn.runtime.clock import fulfil
 from asfn.runtime.frames import Frame, frame_row
 from asfn.runtime.history import Event, pack
-from asfn.store.records import Progress, TokenChanges
+from asfn.store.records import Progress, Redrive, TokenChanges
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,15 +107,9 @@ class Journal:
 
     def close_token(self, token: str, at: float) -> None:
         """The task of a token has moved on: the next barrier lets no answer count any more."""
-        if token not in self.open_tokens:
-            return
-        self.open_tokens.remove(token)
-        changes = self._token_changes()
-        if any(row.token == token for row in changes.opened):  # it was never known
-            changes.opened = [row for row in changes.opened if row.token != token]
-            changes.queued = [work for work in changes.queued if work.token != token]
-        else:
-            changes.closed.append((token, at))
+        if token in self.open_tokens:
+            self.open_tokens.remove(token)
+            self._token_changes().closed.append((token, at))
 
     def _token_changes(self) -> TokenChanges:
         if self._tokens is None:
@@ -143,25 +137,40 @@ class Journal:
             self.close_token(token, final.stopped_at)
         await self._durable(self._submit(final))
 
+    def redrive(self, row: ExecutionRow) -> asyncio.Future[ExecutionRow | None]:
+        """Hand over everything recorded and touched so far as what sets an ended execution going again; its frames
+        replace all that are stored. The future gives what `Redrive` says.
+        """
+        self._dropped = [""]
+        pending = self._submit(None, row)
+        assert pending is not None
+        return pending
+
+    async def hold(self, paused: bool) -> None:
+        """Return when it is durable that the execution is paused, or is not any more."""
+        await asyncio.shield(self._queue.submit(Progress(self.key, paused=paused)))
+
     def watch(self) -> asyncio.Future[None]:
         """A future that is done after the next commit of this journal."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._watchers.append(future)
         return future
 
-    def _submit(self, final: Final | None) -> asyncio.Future[ExecutionRow | None] | None:
+    def _submit(
+        self, final: Final | None, redriven: ExecutionRow | None = None
+    ) -> asyncio.Future[ExecutionRow | None] | None:
         if not (self._events or self._changed or self._dropped or self._tokens or final is not None):
             return self._pending
-        pending = self._queue.submit(
-            Progress(
-                self.key,
-                pack(self._events) if self._events else None,
-                [frame_row(frame) for frame in self._changed] if final is None else (),
-                self._dropped,
-                final,
-                tokens=self._tokens,
-            )
+        succeeded = final is not None and final.status == "SUCCEEDED"
+        progress = Progress(
+            self.key,
+            pack(self._events) if self._events else None,
+            [frame_row(frame) for frame in self._changed] if not succeeded else (),
+            self._dropped,
+            final,
+            tokens=self._tokens,
         )
+        pending = self._queue.submit(progress if redriven is None else Redrive(redriven, progress))
         self._events = []
         self._changed = {}
         self._dropped = []

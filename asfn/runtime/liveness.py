@@ -61,6 +61,24 @@ def is_dead(database_path: str, engine_id: int) -> bool:
         return False
 
 
+def has_died(database_path: str, engine_id: int, lease_until: float, now: float) -> bool:
+    """Whether an engine's process is gone: its lock is free, or its lease has run out and nobody holds a lock."""
+    return is_dead(database_path, engine_id) or (lease_until < now and not _is_held(database_path, engine_id))
+
+
+def _is_held(database_path: str, engine_id: int) -> bool:
+    if fcntl is None:
+        return False
+    try:
+        with open(lock_path(database_path, engine_id), "r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # never made
+        return False
+    return False
+
+
 def forget(database_path: str, engine_id: int) -> None:
     """Remove the lock file of an engine that is dead and taken over."""
     with contextlib.suppress(OSError):

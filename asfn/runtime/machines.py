@@ -20,6 +20,7 @@ from asfn.language.diagnostics import Diagnostic
 from asfn.language.model import MapState, ParallelState
 from asfn.language.reader import load, read_document
 from asfn.plan.states import compile_machine
+from asfn.runtime.retention import check_retention
 from asfn.store.records import StateMachineRow
 
 if TYPE_CHECKING:
@@ -42,7 +43,10 @@ _ROW_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class StateMachineInfo:
-    """What DescribeStateMachine tells. definition: its text, as it was given."""
+    """What DescribeStateMachine tells. definition: its text, as it was given.
+
+    retention_days: how long its finished executions are kept, None: as the engine's limits say.
+    """
 
     arn: str
     name: str
@@ -52,6 +56,7 @@ class StateMachineInfo:
     updated_at: float
     revision_id: str | None
     definition: str
+    retention_days: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +117,16 @@ class Machines:
         return name_or_arn if name_or_arn.startswith("arn:") else self._arns.state_machine(name_or_arn)
 
     async def create(
-        self, name: str, definition: Definition, type: MachineType, role_arn: str | None
+        self,
+        name: str,
+        definition: Definition,
+        type: MachineType,
+        role_arn: str | None,
+        retention_days: float | None = None,
     ) -> StateMachineInfo:
         """Register a machine. The same name, definition and type again changes nothing (api.md section 4)."""
         check_name(name)
+        retention_days = check_retention(retention_days)
         arn = self._arns.state_machine(name)
         text, digest = self._check(definition, type)
         existing = await self._store.state_machine(arn)
@@ -124,23 +135,35 @@ class Machines:
                 raise StateMachineAlreadyExists(f"State Machine Already Exists: '{arn}'")
             return self._info(existing, text)
         now = self._clock.now()
-        row = StateMachineRow(arn, name, type, digest, role_arn or self._arns.role(), now, now)
+        row = StateMachineRow(arn, name, type, digest, role_arn or self._arns.role(), now, now, None, retention_days)
         await self._store.put_definition(digest, text)
         await self._store.put_state_machine(row)
         return self._info(row, text)
 
-    async def update(self, name_or_arn: str, definition: Definition | None, role_arn: str | None) -> StateMachineInfo:
-        """Give a machine a new definition or role; running executions keep theirs. Each change makes a new revision."""
+    async def update(
+        self,
+        name_or_arn: str,
+        definition: Definition | None,
+        role_arn: str | None,
+        retention_days: float | None = None,
+    ) -> StateMachineInfo:
+        """Give a machine a new definition or role; running executions keep theirs. Each change makes a new revision;
+        another retention does not.
+        """
+        retention_days = check_retention(retention_days)
         row = await self.row(name_or_arn)
         if definition is None:
             text, digest = await self._text(row.digest), row.digest
         else:
             text, digest = self._check(definition, row.type)
-        if digest != row.digest or (role_arn is not None and role_arn != row.role_arn):
+        revised = digest != row.digest or (role_arn is not None and role_arn != row.role_arn)
+        if revised:
             row.digest = digest
             row.role_arn = role_arn or row.role_arn
             row.updated_at = self._clock.now()
             row.revision_id = new_uuid()
+        if revised or retention_days not in (None, row.retention_days):
+            row.retention_days = row.retention_days if retention_days is None else retention_days
             await self._store.put_definition(digest, text)
             await self._store.put_state_machine(row)
             self._recent.pop(row.arn, None)
@@ -218,5 +241,13 @@ class Machines:
     @staticmethod
     def _info(row: StateMachineRow, text: str) -> StateMachineInfo:
         return StateMachineInfo(
-            row.arn, row.name, row.type, row.role_arn, row.created_at, row.updated_at, row.revision_id, text
+            row.arn,
+            row.name,
+            row.type,
+            row.role_arn,
+            row.created_at,
+            row.updated_at,
+            row.revision_id,
+            text,
+            row.retention_days,
         )

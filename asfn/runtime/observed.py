@@ -234,9 +234,11 @@ class ObservedJournal(Journal):
         super().__init__(*arguments)
         self._observed = watch
 
-    def _submit(self, final: Final | None) -> asyncio.Future[ExecutionRow | None] | None:
+    def _submit(
+        self, final: Final | None, redriven: ExecutionRow | None = None
+    ) -> asyncio.Future[ExecutionRow | None] | None:
         events = self._events
-        pending = super()._submit(final)
+        pending = super()._submit(final, redriven)
         if events and pending is not None:
 
             def committed(pending: asyncio.Future[ExecutionRow | None]) -> None:

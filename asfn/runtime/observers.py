@@ -90,7 +90,9 @@ class Observer:
         """This engine goes on with an execution that began before."""
         return None
 
-    def execution_parked(self, execution: ExecutionInfo, error: BaseException | None, at: float) -> None:
+    def execution_parked(
+        self, execution: ExecutionInfo, error: BaseException | None, at: float
+    ) -> Awaitable[None] | None:
         """This engine leaves an execution where it stands. error: a fault that stopped it, None when closing.
 
         Its open visits and calls get no further notice.
@@ -174,7 +176,7 @@ class Observers:
         Raises TypeError for what is not an Observer.
         """
         if not isinstance(observer, Observer):
-            raise TypeError(f"{observer!r} is not an asfn.Observer")
+            raise TypeError(f"{observer!r} is not an asfn Observer: subclass asfn.Observer")
         for name in _HOOKS:
             hook = getattr(observer, name)
             if getattr(hook, "__func__", None) is not getattr(Observer, name):
@@ -249,7 +251,10 @@ class Observers:
                 name, answer = line.calls.popleft()
                 try:
                     await answer
-                except Exception as error:
+                except (Exception, asyncio.CancelledError) as error:
+                    task = asyncio.current_task()
+                    if task is not None and task.cancelling():  # by `close`, not by the hook itself
+                        raise
                     complain(name, line.observer, error)
                 finally:
                     self._waiting -= 1

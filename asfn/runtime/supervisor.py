@@ -6,9 +6,9 @@ import asyncio
 import itertools
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from asfn.errors import AsfnError, EngineClosed, EngineFenced, StoreError
+from asfn.errors import AsfnError, EngineClosed, EngineFenced, ExecutionNotRedrivable, StoreError
 from asfn.plan.scope import ExecutionFacts
 from asfn.runtime.clock import fulfil
 from asfn.runtime.execution import Run
@@ -16,6 +16,7 @@ from asfn.runtime.interpreter import Interpreter
 from asfn.runtime.journal import Journal, SilentJournal
 from asfn.runtime.liveness import forget, is_dead
 from asfn.runtime.observed import ObservedJournal, ObservedSilentJournal, Watch
+from asfn.store.engines import first_key
 from asfn.store.protocol import CommitRefused
 from asfn.store.records import ExecutionRow, Start
 
@@ -29,15 +30,13 @@ if TYPE_CHECKING:
     from asfn.runtime.inbox import Inbox
     from asfn.runtime.machines import Machines
     from asfn.runtime.observers import Observers
+    from asfn.runtime.redrive import Detour
     from asfn.store.protocol import Store
     from asfn.store.records import EngineRow
     from asfn.store.writer import Writer
     from asfn.tasks.protocol import Resolver
 
 logger = logging.getLogger("asfn.supervisor")
-
-# Bits of an execution's key that count the starts of one engine; the rest is the engine's id.
-_COUNTER_BITS: Final = 40
 
 
 class Supervisor:
@@ -75,7 +74,7 @@ class Supervisor:
         self._observers = observers
         self._runs: dict[str, Run] = {}
         self._broken: dict[str, Run] = {}  # stopped by an error of ours or of the set-up; resumable
-        self._keys = itertools.count((engine.id << _COUNTER_BITS) + 1)
+        self._keys = itertools.count(first_key(engine.id))
         self._idle: list[asyncio.Future[None]] = []
 
     @property
@@ -136,7 +135,48 @@ class Supervisor:
             except Exception:  # rows that cannot be read back: ours to mend, and no reason to keep the others waiting
                 logger.exception("%s cannot be resumed and is left as it is", row.arn)
 
+    async def redrive(self, row: ExecutionRow, detour: Detour | None) -> None:
+        """Make it durable that an ended execution runs again, as `row` says, and run it.
+
+        Raises ExecutionNotRedrivable when its frames were not kept, or somebody else was faster.
+        """
+        plan = await self._machines.plan(row.digest)
+        frames = await self._store.frames(row.key)
+        if not frames and (detour is None or detour.state is None):
+            raise ExecutionNotRedrivable(
+                f"nothing was kept of where {row.arn} stood when it ended: give a state to go on from"
+            )
+        last_id = await self._store.last_event_id(row.key)
+        run, watch = self._prepare(row, plan.machine, frames, last_id)
+        redriving = run.redrive(detour)
+        redriving.add_done_callback(partial(self._launch_redriven, run, watch))  # also when the caller goes away
+        existing = await asyncio.shield(redriving)
+        if existing is not None:
+            raise ExecutionNotRedrivable(f"Execution is {existing.status} and cannot be redriven")
+        if self._calls.closing:
+            raise EngineClosed(f"the engine was left: {row.arn} goes on when the database is opened next")
+
+    def _launch_redriven(self, run: Run, watch: Watch | None, redriving: asyncio.Future[ExecutionRow | None]) -> None:
+        if redriving.cancelled() or redriving.exception() is not None or self._calls.closing:
+            return
+        if redriving.result() is None:
+            self._set_going(run, watch, resumed=False)
+
     def _launch(self, row: ExecutionRow, machine: CompiledMachine, frames: object, last_id: int = 0) -> Run:
+        run, watch = self._prepare(row, machine, frames, last_id)
+        self._set_going(run, watch, resumed=last_id > 0)
+        return run
+
+    def _set_going(self, run: Run, watch: Watch | None, resumed: bool) -> None:
+        self._runs[run.row.arn] = run
+        self._broken.pop(run.row.arn, None)
+        if watch is not None:
+            watch.begun(resumed=resumed)
+        run.start()
+
+    def _prepare(
+        self, row: ExecutionRow, machine: CompiledMachine, frames: object, last_id: int
+    ) -> tuple[Run, Watch | None]:
         express = row.type == "EXPRESS"
         watch = Watch(row, self._observers, self._clock) if self._observers else None
         journal = self._journal(row, last_id, watch)
@@ -166,17 +206,11 @@ class Supervisor:
             limits=self._limits,
             rng=self._rng,
             region=self._region,
-            deadline_at=row.started_at + seconds,
+            deadline_at=_deadline_at(row, seconds, self._limits),
             every_transition=self._every_transition,
         )
         on_end = self._ended if watch is None else partial(self._ended_watched, watch)
-        run = Run(row, machine, interpreter, on_end, frames)  # type: ignore[arg-type]
-        self._runs[row.arn] = run
-        self._broken.pop(row.arn, None)
-        if watch is not None:
-            watch.begun(resumed=last_id > 0)
-        run.start()
-        return run
+        return Run(row, machine, interpreter, on_end, frames), watch  # type: ignore[arg-type]
 
     def _journal(self, row: ExecutionRow, last_id: int, watch: Watch | None) -> Journal:
         express = row.type == "EXPRESS"
@@ -224,12 +258,18 @@ class Supervisor:
                 await asyncio.wait(tasks)
             await self._calls.drain()
 
-    def abandon(self) -> None:
-        """Another engine took over: cancel everything, write nothing."""
+    async def abandon(self) -> None:
+        """Another engine took over: cancel everything, write nothing. Returns when all is quiet."""
         self._calls.closing = True
         self._inbox.clear()
+        tasks = []
         for run in list(self._runs.values()):
-            run.park()
+            task = run.park(EngineFenced(f"another engine took over {run.row.arn}, and goes on with it"))
+            if task is not None:
+                tasks.append(task)
+        if tasks:
+            await asyncio.wait(tasks)
+        await self._calls.drain()
 
     async def watch_over(self, database_path: str | None, lease_seconds: float) -> None:
         """Renew the lease, take over from engines that died, and go on with what the store had refused, until
@@ -243,7 +283,6 @@ class Supervisor:
                 await self._resume_refused()
             except EngineFenced:
                 logger.error("another engine took over the executions of this one; it stops running them")
-                self.abandon()
                 return
             except AsfnError as error:
                 logger.warning("the lease could not be renewed, trying again: %s", error)
@@ -269,3 +308,10 @@ class Supervisor:
             assert database_path is not None
             forget(database_path, engine_id)
         await self.resume([row for row in rows if row.arn not in self._runs])
+
+
+def _deadline_at(row: ExecutionRow, seconds: float, limits: Limits) -> float:
+    """When an execution must have ended: TimeoutSeconds starts again with a redrive, the longest open time does not."""
+    if row.redriven_at is None:
+        return row.started_at + seconds
+    return min(row.redriven_at + seconds, row.started_at + limits.execution_seconds)

@@ -1,14 +1,23 @@
-"""Which engines a claim takes over. Pure, and the same for every store."""
+"""Which engines a claim takes over, and the keys an engine gives. Pure, and the same for every store."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from asfn.store.records import EngineRow
+
+
+# Bits of an execution's key that count the starts of one engine; the rest is the engine's id.
+_COUNTER_BITS: Final = 40
+
+
+def first_key(engine_id: int) -> int:
+    """The key of an engine's first execution; the others follow it one by one. No two engines share any."""
+    return (engine_id << _COUNTER_BITS) + 1
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 for all stores.
 
 Pure. A store says how the executions of the group stand, gets back the net changes, and writes them in one
-transaction in this order: starts, segments, drops, frames, tokens, finals, parks.
+transaction in this order: starts, redrives, segments, drops, frames, tokens, finals, parks, pauses.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from asfn.store.protocol import CommitRefused
-from asfn.store.records import Start
+from asfn.store.records import Redrive, Start
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -44,7 +44,7 @@ class Group:
     answers: one for each commit, as `Store.apply` gives them.   starts: rows to insert, copies of the
     caller's, as they stand at the end of the group.   drops: (execution key, path), "" for all frames; they
     concern stored frames only, and come before `frames`.   tokens: in the order of the commits.
-    finals, parks: for executions stored before this group.
+    redrives, finals, parks, pauses: for executions stored before this group.
     """
 
     answers: list[ExecutionRow | None] = field(default_factory=list)
@@ -55,10 +55,12 @@ class Group:
     tokens: list[TokenChanges] = field(default_factory=list)
     finals: list[tuple[int, Final]] = field(default_factory=list)
     parks: list[tuple[int, float | None]] = field(default_factory=list)
+    redrives: list[ExecutionRow] = field(default_factory=list)
+    pauses: list[tuple[int, bool]] = field(default_factory=list)
 
 
 def wanted(commits: Iterable[Commit]) -> tuple[list[ExecutionRow], set[int]]:
-    """What `plan_group` must be told about: rows to insert (who holds their ARN or key?), keys of
+    """What `plan_group` must be told about: rows to insert or to redrive (who holds their ARN or key?), keys of
     executions that go on.
     """
     starts: list[ExecutionRow] = []
@@ -66,6 +68,9 @@ def wanted(commits: Iterable[Commit]) -> tuple[list[ExecutionRow], set[int]]:
     for commit in commits:
         if isinstance(commit, Start):
             starts.append(commit.row)
+        elif isinstance(commit, Redrive):
+            starts.append(commit.row)
+            keys.add(commit.row.key)
         else:
             keys.add(commit.key)
     return starts, keys
@@ -79,8 +84,8 @@ def plan_group(
 ) -> Group:
     """The net changes of `commits`, applied one after the other to what the store holds.
 
-    standings: of every stored execution that has a Progress here; it follows the commits.   holders: every
-    stored row that holds an ARN or a key which a Start here wants; left as they are.
+    standings: of every stored execution that has a Progress or a Redrive here; it follows the commits.
+    holders: every stored row that holds an ARN or a key which a Start or a Redrive here wants; left as they are.
     Raises CommitRefused for a key that belongs to another ARN, and for a segment that does not follow the
     last event: faults of the runtime, which must not reach the file.
     """
@@ -88,6 +93,8 @@ def plan_group(
     for index, commit in enumerate(commits):
         if isinstance(commit, Start):
             planner.group.answers.append(planner.start(commit.row, index))
+        elif isinstance(commit, Redrive):
+            planner.group.answers.append(planner.redrive(commit, index))
         else:
             planner.progress(commit, index)
             planner.group.answers.append(None)
@@ -126,6 +133,23 @@ class _Planner:
         self.group.starts.append(row)
         return None
 
+    def redrive(self, commit: Redrive, index: int) -> ExecutionRow | None:
+        wanted_row = commit.row
+        key = wanted_row.key
+        row, standing = self.rows.get(key), self.standings.get(key)
+        if row is None or standing is None or row.arn != wanted_row.arn:
+            raise CommitRefused(index, f"{wanted_row.arn} is not in the store and cannot be redriven")
+        ended = row.status not in ("RUNNING", "SUCCEEDED")
+        if not ended or row.redrive_count != wanted_row.redrive_count - 1:
+            return row.copy()
+        redrive(row, wanted_row)
+        standing.status, standing.owner = "RUNNING", wanted_row.owner
+        if key not in self.inserted:
+            self.group.finals = [final for final in self.group.finals if final[0] != key]
+            self.group.redrives.append(row.copy())
+        self.progress(commit.progress, index)
+        return None
+
     def progress(self, commit: Progress, index: int) -> None:
         key = commit.key
         standing = self.standings.get(key)
@@ -137,16 +161,19 @@ class _Planner:
             self._drop(key, path)
         if commit.tokens is not None:
             self.group.tokens.append(commit.tokens)
-        if commit.final is not None:
+        if commit.final is not None and commit.final.status == "SUCCEEDED":
             self._drop(key, "")
-            self._finish(key, commit.final, standing)
-            return
-        if commit.frames:
+        elif commit.frames:
             frames = self.group.frames.setdefault(key, {})
             for frame in commit.frames:
                 frames[frame.path] = frame
+        if commit.final is not None:
+            self._finish(key, commit.final, standing)
+            return
         if commit.parked:
             self._park(key, commit.wake_at, standing)
+        if commit.paused is not None:
+            self._pause(key, commit.paused)
 
     def _append(self, key: int, segment: Segment, standing: Standing, index: int) -> None:
         if segment.first_id != standing.last_id + 1 or segment.last_id < segment.first_id:
@@ -184,6 +211,23 @@ class _Planner:
         if key not in self.inserted:
             self.group.parks.append((key, wake_at))
 
+    def _pause(self, key: int, paused: bool) -> None:
+        row = self.rows.get(key)
+        if row is not None:
+            row.paused = paused
+        if key not in self.inserted:
+            self.group.pauses.append((key, paused))
+
+
+def redrive(row: ExecutionRow, again: ExecutionRow) -> None:
+    """Set a row that had ended to RUNNING again: whose it is, how often and when it was redriven."""
+    row.status = "RUNNING"
+    row.stopped_at = row.error = row.cause = row.failed_state = None
+    row.redrive_count = again.redrive_count
+    row.redriven_at = again.redriven_at
+    row.redrive_tokens = again.redrive_tokens
+    row.owner = again.owner
+
 
 def finish(row: ExecutionRow, final: Final) -> None:
     """Write a final status into a row: nobody owns it any more, and nothing wakes it."""
@@ -195,3 +239,4 @@ def finish(row: ExecutionRow, final: Final) -> None:
     row.failed_state = final.failed_state
     row.owner = None
     row.wake_at = None
+    row.paused = False

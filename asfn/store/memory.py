@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from asfn.errors import EngineFenced
 from asfn.store.engines import call_roll
-from asfn.store.group import Standing, finish, lies_at_or_below, plan_group, wanted
-from asfn.store.memory_mailbox import MemoryMailbox
+from asfn.store.group import Standing, finish, lies_at_or_below, plan_group, redrive, wanted
+from asfn.store.memory_housekeeping import MemoryHousekeeping
 from asfn.store.records import EngineRow
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from asfn.store.records import Commit, ExecutionQuery, ExecutionRow, FrameRow, Segment, StateMachineRow
 
 
-class MemoryStore(MemoryMailbox):
+class MemoryStore(MemoryHousekeeping):
     """State in dicts; the contract is `asfn.store.protocol.Store`. Closing keeps everything: it may be
     opened again.
     """
@@ -99,6 +99,7 @@ class MemoryStore(MemoryMailbox):
     async def put_definition(self, digest: str, text: str) -> None:
         """Keep a definition's text under its digest; one that is there already is left as it is."""
         self._definitions.setdefault(digest, text)
+        self._unused.pop(digest, None)
 
     async def definition(self, digest: str) -> str | None:
         """The text of a definition, None when there is none."""
@@ -164,6 +165,8 @@ class MemoryStore(MemoryMailbox):
         for row in group.starts:
             self._executions[row.key] = row
             self._keys[row.arn] = row.key
+        for row in group.redrives:
+            redrive(self._executions[row.key], row)
         for key, segment in group.segments:
             self._segments.setdefault(key, []).append(segment)
         for key, top in group.drops:
@@ -182,6 +185,8 @@ class MemoryStore(MemoryMailbox):
             row = self._executions[key]
             row.owner = None
             row.wake_at = wake_at
+        for key, paused in group.pauses:
+            self._executions[key].paused = paused
 
 
 def _matches(row: ExecutionRow, query: ExecutionQuery) -> bool:

@@ -8,9 +8,9 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
-    from asfn.store.records import ActivityRow, ActivityTaskRow, Settlement, Taker, TokenChanges, TokenRow
+    from asfn.store.records import ActivityRow, ActivityTaskRow, Archive, Settlement, Taker, TokenChanges, TokenRow
 
 
 class MemoryMailbox:
@@ -122,6 +122,22 @@ class MemoryMailbox:
             row.outcome = None
             row.settled_at = at if row.settled_at is None else row.settled_at
             self._news.pop(token, None)
+
+    def _forget_tokens(self, executions: Collection[int]) -> None:
+        for token in [row.token for row in self._tokens.values() if row.execution in executions]:
+            self._drop_work(token)
+            del self._tokens[token]
+            self._news.pop(token, None)
+
+    def _restore_tokens(self, archive: Archive) -> None:
+        for row in archive.tokens:
+            self._tokens[row.token] = replace(row)
+            if row.outcome is not None or row.taken_at is not None:
+                self._news[row.token] = None
+        for work in archive.work:
+            self._work[work.token] = work
+            if self._tokens[work.token].taken_at is None:
+                self._queues.setdefault(work.activity_arn, {})[work.token] = None
 
     def _drop_work(self, token: str) -> None:
         work = self._work.pop(token, None)

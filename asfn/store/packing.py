@@ -14,7 +14,7 @@ import msgspec
 from asfn._json import Payload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 INLINE_BYTES: Final = 1024
 
@@ -25,12 +25,16 @@ _decode: Final = msgspec.json.Decoder(Members).decode
 
 
 class PayloadRows:
-    """Collects the large payloads of a transaction, each once. `rows`: (execution key, digest, text)."""
+    """Collects the large payloads of a transaction, each once. `rows`: (execution key, digest, text).
 
-    __slots__ = ("_seen", "rows")
+    named: what stands for the SHA-256 of a payload; a codec gives another.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_named", "_seen", "rows")
+
+    def __init__(self, named: Callable[[str], str] | None = None) -> None:
         self.rows: list[tuple[int, str, str]] = []
+        self._named = named
         self._seen: set[tuple[int, str]] = set()
 
     def column(self, key: int, payload: Payload | None) -> tuple[str | None, str | None]:
@@ -52,7 +56,7 @@ class PayloadRows:
         return _encode(members).decode()
 
     def _keep(self, key: int, payload: Payload) -> str:
-        digest = payload.digest
+        digest = payload.digest if self._named is None else self._named(payload.digest)
         if (key, digest) not in self._seen:
             self._seen.add((key, digest))
             self.rows.append((key, digest, payload.text))

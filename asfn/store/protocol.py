@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from asfn.store.records import (
         ActivityRow,
         ActivityTaskRow,
+        Archive,
         Commit,
         EngineRow,
         ExecutionQuery,
         ExecutionRow,
+        ExecutionStatus,
+        FinishedRow,
         FrameRow,
         Segment,
         Settlement,
@@ -85,7 +88,54 @@ class Mailbox(Protocol):
         """How much work waits in the queues of these activities; those where none waits are left out."""
 
 
-class Store(Mailbox, Protocol):
+class Housekeeping(Protocol):
+    """Purge of what nobody needs any more, and whole executions in and out.
+
+    A purge works in two steps, each a transaction of its own: `bury` lets executions disappear at once, `sweep` deletes
+    what they leave behind, a few rows at a time, so that no other commit waits long. Nothing here is fenced.
+    """
+
+    async def machines_of_executions(self) -> list[str]:
+        """ARNs of the state machines that executions name, registered or not."""
+
+    async def finished(
+        self,
+        state_machine_arn: str,
+        status: ExecutionStatus,
+        *,
+        before: float,
+        after: tuple[float, int] = (0.0, 0),
+        limit: int = 100,
+    ) -> list[FinishedRow]:
+        """Executions of a machine in this final status that started before a moment, oldest start first, at most
+        `limit`; `after`: the (started_at, key) of the last one seen. Some of them may have stopped after `before`.
+        """
+
+    async def bury(self, keys: Sequence[int], before: float) -> int:
+        """Make those of these executions disappear that have ended before a moment; how many did. Their ARNs are free
+        then.
+        """
+
+    async def sweep(self, limit: int) -> int:
+        """Delete at most `limit` rows of buried executions; how many were deleted, 0 when nothing is left to do."""
+
+    async def forget_definitions(self, now: float, grace_seconds: float) -> int:
+        """Delete definitions that neither a state machine nor an execution names, at most a hundred; how many were.
+
+        While an engine is registered only those that an earlier call, grace_seconds ago or more, found unused too: an
+        engine puts a definition before whatever names it, and `put_definition` starts the time anew.
+        """
+
+    async def archive(self, arn: str) -> Archive | None:
+        """Everything of one execution, as it stood at one moment; None when there is none of this ARN."""
+
+    async def restore(self, archive: Archive) -> bool:
+        """Insert everything of an execution, under the key its row has, in one transaction. False, and nothing is
+        written, when its key, its ARN or one of its tokens is there already.
+        """
+
+
+class Store(Mailbox, Housekeeping, Protocol):
     """Durable state of engines, state machines and executions."""
 
     async def open(self) -> None:
@@ -117,11 +167,12 @@ class Store(Mailbox, Protocol):
         """The rows of all other engines, to find dead ones by their advisory lock."""
 
     async def apply(self, engine: EngineRow, commits: Sequence[Commit]) -> list[ExecutionRow | None]:
-        """Write all commits in one transaction, in order; answers as `Start` says, None for a Progress.
+        """Write all commits in one transaction, in order; answers as `Start` and `Redrive` say, None for a Progress.
 
         Checks the engine row's epoch inside the transaction. A Progress for an execution that is not
         RUNNING, or not owned by the engine, writes nothing. Durable when it returns. Raises CommitRefused
-        for a key that another ARN holds, and for a segment that does not follow the execution's last event.
+        for a key that another ARN holds, for a segment that does not follow the execution's last event, and for a
+        Redrive of an execution that is not there.
         """
 
     async def put_definition(self, digest: str, text: str) -> None:
@@ -145,7 +196,7 @@ class Store(Mailbox, Protocol):
     async def executions(self, query: ExecutionQuery) -> list[ExecutionRow]: ...
 
     async def frames(self, key: int) -> list[FrameRow]:
-        """All live frames of an execution, in no order."""
+        """All frames of an execution, in no order; also of one that has ended otherwise than SUCCEEDED."""
 
     async def last_event_id(self, key: int) -> int:
         """The id of the last committed event of an execution, 0 when there is none."""

@@ -53,6 +53,7 @@ class ExecutionRow:
     digest: of the definition it runs, kept for resume and redrive.   input_details and output are payloads.
     wake_at: earliest moment at which a parked execution has something to do; None when it is not parked.
     attributes: what it can be found by; written with the row and never changed.
+    paused: it takes no new step.   redrive_tokens: the last client tokens of redrives, with the moments.
     """
 
     key: int
@@ -75,6 +76,8 @@ class ExecutionRow:
     owner: int | None = None
     wake_at: float | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
+    paused: bool = False
+    redrive_tokens: Sequence[tuple[str, float]] = ()
 
     def copy(self) -> ExecutionRow:
         """A row of its own, ten times faster than `dataclasses.replace`."""
@@ -209,8 +212,10 @@ class Progress:
     """One barrier of one execution, all or nothing.
 
     frames are inserted or replaced by path; `dropped` paths are deleted first, each with everything below
-    it (path itself and every path that begins with `path + "/"`; the root "" drops all). parked: the owner
+    it (path itself and every path that begins with `path + "/"`; the root "" drops all). final: the end; what
+    SUCCEEDED keeps no frames, the others keep theirs for a redrive. parked: the owner
     lets go. tokens: None when nothing of them changes; the final commit closes all that are open.
+    paused: whether the execution takes no new step from now on; None when that does not change.
     """
 
     key: int
@@ -221,9 +226,22 @@ class Progress:
     parked: bool = False
     wake_at: float | None = None
     tokens: TokenChanges | None = None
+    paused: bool | None = None
 
 
-Commit: TypeAlias = Start | Progress
+@dataclass(slots=True)
+class Redrive:
+    """Set an execution going again that has ended, but not SUCCEEDED, and write its first progress.
+
+    row: as it stands then: RUNNING, owned, redrive_count one higher. Answer: None when done; the stored row when that
+    is RUNNING or SUCCEEDED, or has another redrive_count (someone was faster), and nothing is written.
+    """
+
+    row: ExecutionRow
+    progress: Progress
+
+
+Commit: TypeAlias = Start | Progress | Redrive
 
 
 @dataclass(slots=True)

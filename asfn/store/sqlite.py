@@ -15,34 +15,37 @@ import msgspec
 from asfn._json import JsonError, Payload, encode
 from asfn.errors import EngineFenced, StoreError
 from asfn.store.engines import call_roll
-from asfn.store.group import Standing, plan_group, wanted
+from asfn.store.group import Group, Standing, plan_group, wanted
 from asfn.store.packing import PayloadRows, digests, members, payloads
 from asfn.store.queries import load, named
-from asfn.store.records import EngineRow, ExecutionRow, FrameRow, Segment, StateMachineRow
+from asfn.store.records import Archive, EngineRow, ExecutionRow, FrameRow, Segment, StateMachineRow
 from asfn.store.sqlite_file import SqliteFile
-from asfn.store.sqlite_mailbox import SqliteMailbox, write_tokens
+from asfn.store.sqlite_housekeeping import SqliteHousekeeping
+from asfn.store.sqlite_mailbox import write_tokens
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from asfn.store.group import Group
+    from asfn.store.codec import Codec, Sealing
     from asfn.store.packing import Members
     from asfn.store.records import Commit, ExecutionQuery
     from asfn.store.records import Final as FinalRow
-    from asfn.store.sqlite_file import Row, Transaction
+    from asfn.store.sqlite_file import Read, Row, Transaction
 
 _SQL: Final = named(load("queries.sql"))
 _decode: Final = msgspec.json.Decoder(dict[str, str]).decode
+_decode_redrives: Final = msgspec.json.Decoder(tuple[tuple[str, float], ...]).decode
 
 
-class SqliteStore(SqliteMailbox):
+class SqliteStore(SqliteHousekeeping):
     """Durable state in the SQLite file at `path`; the contract is `asfn.store.protocol.Store`.
 
     off_loop: makes the context entered while SQLite's threads work; a loop with virtual time holds its
-    clock in it. Several processes may open one file; each commit is on the disk (WAL, synchronous=FULL)
-    when `apply` returns.
+    clock in it. codec: through which everything goes that executions leave; see `asfn.store.codec.Codec`.
+    Several processes may open one file; each commit is on the disk (WAL, synchronous=FULL) when `apply`
+    returns.
     """
 
     def __init__(
@@ -50,8 +53,9 @@ class SqliteStore(SqliteMailbox):
         path: str | os.PathLike[str],
         *,
         off_loop: Callable[[], AbstractContextManager[object]] = nullcontext,
+        codec: Codec | None = None,
     ) -> None:
-        super().__init__(SqliteFile(path, off_loop=off_loop))
+        super().__init__(SqliteFile(path, off_loop=off_loop, codec=codec))
 
     @property
     def path(self) -> str:
@@ -59,8 +63,8 @@ class SqliteStore(SqliteMailbox):
         return self._file.path
 
     async def open(self) -> None:
-        """Connect, create or migrate the file. Raises StoreError for a file that is not asfn's, or is
-        newer.
+        """Connect, create or migrate the file. Raises StoreError for a file that is not asfn's, is newer, or
+        was written with another codec.
         """
         await self._file.open()
 
@@ -71,8 +75,12 @@ class SqliteStore(SqliteMailbox):
     async def register_engine(self, now: float, lease_seconds: float) -> EngineRow:
         """A new engine row with an id never used before in this file, epoch 1."""
         lease_until = now + lease_seconds
-        [(id_,)] = await self._file.write(_SQL["insert_engine"], {"lease_until": lease_until, "now": now})
-        return EngineRow(id_, 1, lease_until)
+        codec = self._file.codec.name if self._file.codec is not None else None
+        parameters = {"lease_until": lease_until, "now": now, "codec": codec}
+        rows = await self._file.write(_SQL["insert_engine"], parameters)
+        if not rows:
+            raise StoreError(f"{self.path} was taken into use with another codec meanwhile: open it with that codec")
+        return EngineRow(rows[0][0], 1, lease_until)
 
     async def renew_engine(self, engine: EngineRow, now: float, lease_seconds: float) -> None:
         """Prolong the lease, in the row and in `engine`. Raises EngineFenced."""
@@ -129,12 +137,17 @@ class SqliteStore(SqliteMailbox):
         holders = await self._holders(transaction, starts) if starts else []
         standings = await self._standings(transaction, keys) if keys else {}
         group = plan_group(engine.id, commits, standings, holders)
-        await _write(transaction, group)
+        await _write(transaction, group, self._file.sealing)
         return group.answers
 
     async def put_definition(self, digest: str, text: str) -> None:
         """Keep a definition's text under its digest; one that is there already is left as it is."""
-        await self._file.write(_SQL["insert_definition"], {"digest": digest, "text": text})
+
+        async def put(transaction: Transaction) -> None:
+            await transaction.rows(_SQL["insert_definition"], {"digest": digest, "text": text})
+            await transaction.rows(_SQL["unmark_definition"], {"digest": digest})
+
+        await self._file.transaction(put)
 
     async def definition(self, digest: str) -> str | None:
         """The text of a definition, None when there is none."""
@@ -170,9 +183,7 @@ class SqliteStore(SqliteMailbox):
 
     async def frames(self, key: int) -> list[FrameRow]:
         """All live frames of an execution, in no order."""
-        rows = await self._file.rows(_SQL["select_frames"], {"key": key})
-        unpacked = await self._unpack(key, [row[2] for row in rows])
-        return [FrameRow(row[0], row[1], texts) for row, texts in zip(rows, unpacked, strict=True)]
+        return await self._frames(self._file.rows, key)
 
     async def last_event_id(self, key: int) -> int:
         """The id of the last committed event of an execution, 0 when there is none."""
@@ -181,9 +192,58 @@ class SqliteStore(SqliteMailbox):
 
     async def segments(self, key: int, *, after_id: int = 0, limit: int = 100) -> list[Segment]:
         """The segments that hold events with an id above after_id, in order, at most `limit` of them."""
+        return await self._segments(self._file.rows, key, after_id, limit)
+
+    async def archive(self, arn: str) -> Archive | None:
+        """Everything of one execution, as it stood at one moment; None when there is none of this ARN."""
+        return await self._file.snapshot(partial(self._archive, arn))
+
+    async def _archive(self, arn: str, snapshot: Transaction) -> Archive | None:
+        rows = await snapshot.rows(f"{_SQL['select_executions']} WHERE x.arn = :arn", {"arn": arn})
+        if not rows:
+            return None
+        [row] = self._executions(rows)
+        texts = await snapshot.rows(_SQL["select_definition"], {"digest": row.digest})
+        if not texts:
+            raise StoreError(f"{self.path} is damaged: the definition of {arn} is missing; restore a copy")
+        return Archive(
+            row,
+            texts[0][0],
+            await self._segments(snapshot.rows, row.key, 0, -1),
+            await self._frames(snapshot.rows, row.key),
+            *await self._archived_tokens(snapshot, row.key),
+        )
+
+    async def restore(self, archive: Archive) -> bool:
+        """Insert everything of an execution under the key its rows have, in one transaction; False, and nothing
+        happens, when its ARN or one of its tokens is there already.
+        """
+        return await self._file.transaction(partial(self._restore, archive))
+
+    async def _restore(self, archive: Archive, transaction: Transaction) -> bool:
+        row = archive.row
+        if await self._holders(transaction, [row]) or await self._has_tokens(transaction, archive.tokens):
+            return False
+        await transaction.rows(_SQL["insert_definition"], {"digest": row.digest, "text": archive.definition})
+        await transaction.rows(_SQL["unmark_definition"], {"digest": row.digest})
+        group = Group(
+            starts=[row],
+            segments=[(row.key, segment) for segment in archive.segments],
+            frames={row.key: {frame.path: frame for frame in archive.frames}},
+        )
+        await _write(transaction, group, self._file.sealing)
+        await self._put_tokens(transaction, archive)
+        return True
+
+    async def _frames(self, read: Read, key: int) -> list[FrameRow]:
+        rows = self._unsealed(await read(_SQL["select_frames"], {"key": key}), 1, 2)
+        unpacked = await self._unpack(read, key, [row[2] for row in rows])
+        return [FrameRow(row[0], row[1], texts) for row, texts in zip(rows, unpacked, strict=True)]
+
+    async def _segments(self, read: Read, key: int, after_id: int, limit: int) -> list[Segment]:
         parameters = {"key": key, "after_id": after_id, "limit": limit}
-        rows = await self._file.rows(_SQL["select_segments"], parameters)
-        unpacked = await self._unpack(key, [row[3] for row in rows])
+        rows = self._unsealed(await read(_SQL["select_segments"], parameters), 2, 3)
+        unpacked = await self._unpack(read, key, [row[3] for row in rows])
         return [Segment(row[0], row[1], row[2], texts) for row, texts in zip(rows, unpacked, strict=True)]
 
     async def _check_epoch(self, transaction: Transaction, engine: EngineRow) -> None:
@@ -222,11 +282,11 @@ class SqliteStore(SqliteMailbox):
 
     def _executions(self, rows: Iterable[Row]) -> list[ExecutionRow]:
         try:
-            return [_execution(row) for row in rows]
+            return [_execution(row) for row in self._unsealed(rows, 7, 11, 12, 13)]
         except JsonError as error:
             raise self._damaged("an execution") from error
 
-    async def _unpack(self, key: int, columns: Sequence[str | None]) -> list[list[Payload]]:
+    async def _unpack(self, read: Read, key: int, columns: Sequence[str | None]) -> list[list[Payload]]:
         """The payloads of `texts` columns; those of one digest are one object."""
         unpacked: list[Members] = [members(column) for column in columns]
         large: dict[str, Payload] = {}
@@ -234,7 +294,7 @@ class SqliteStore(SqliteMailbox):
         try:
             if wanted_digests:
                 parameters = {"key": key, "digests": encode([*wanted_digests])}
-                rows = await self._file.rows(_SQL["select_payloads"], parameters)
+                rows = self._unsealed(await read(_SQL["select_payloads"], parameters), 1)
                 large = {digest: Payload.parse(text) for digest, text in rows}
             return [payloads(column, large) for column in unpacked]
         except (JsonError, KeyError) as error:
@@ -254,14 +314,16 @@ def _execution(row: Row) -> ExecutionRow:
         values[11] = Payload.parse(values[11])
     (key, arn, name, machine, digest, type_, role, input_, started, status, stopped, output) = values[:12]
     values[19] = dict(sorted(_decode(values[19]).items()))
+    values[20] = bool(values[20])
+    values[21] = _decode_redrives(values[21]) if values[21] is not None else ()
     return ExecutionRow(
         key, arn, name, machine, digest, type_, role, input_, started, status, stopped, output, *values[12:]
     )
 
 
-async def _write(transaction: Transaction, group: Group) -> None:
+async def _write(transaction: Transaction, group: Group, sealing: Sealing | None) -> None:
     """Write the changes of a group. Payloads stand before what refers to them; drops before frames."""
-    large = PayloadRows()
+    large = PayloadRows(sealing.digest if sealing is not None else None)
     starts = [_start_parameters(row, large) for row in group.starts]
     attributes = [
         (name, value, row.started_at, row.key) for row in group.starts for name, value in row.attributes.items()
@@ -276,16 +338,27 @@ async def _write(transaction: Transaction, group: Group) -> None:
         for frame in frames.values()
     ]
     finals = [_final_parameters(key, final, large) for key, final in group.finals]
+    if sealing is not None:
+        large.rows = sealing.seal_rows(large.rows, 2)
+        starts = sealing.seal_rows(starts, 7, 12, 14, 15)
+        segments = sealing.seal_rows(segments, 3, 4)
+        frames = sealing.seal_rows(frames, 2, 3)
+        finals = sealing.seal_rows(finals, 3, 5, 6)
     await transaction.many(_SQL["insert_payload"], large.rows)
     await transaction.many(_SQL["insert_execution"], starts)
     await transaction.many(_SQL["insert_attribute"], attributes)
+    redrives = [
+        (row.key, row.redrive_count, row.redriven_at, row.owner, _redrive_tokens(row)) for row in group.redrives
+    ]
+    await transaction.many(_SQL["redrive_execution"], redrives)
     await transaction.many(_SQL["insert_segment"], segments)
     await transaction.many(_SQL["delete_frames"], [(key,) for key, path in group.drops if not path])
     await transaction.many(_SQL["delete_frames_below"], [drop for drop in group.drops if drop[1]])
     await transaction.many(_SQL["upsert_frame"], frames)
-    await write_tokens(transaction, group.tokens)
+    await write_tokens(transaction, group.tokens, sealing)
     await transaction.many(_SQL["finish_execution"], finals)
     await transaction.many(_SQL["park_execution"], group.parks)
+    await transaction.many(_SQL["pause_execution"], group.pauses)
 
 
 def _start_parameters(row: ExecutionRow, large: PayloadRows) -> tuple[Any, ...]:
@@ -295,7 +368,12 @@ def _start_parameters(row: ExecutionRow, large: PayloadRows) -> tuple[Any, ...]:
         *(row.started_at, row.status, row.stopped_at),
         *large.column(row.key, row.output),
         *(row.error, row.cause, row.failed_state, row.redrive_count, row.redriven_at, row.owner, row.wake_at),
+        *(row.paused, _redrive_tokens(row)),
     )
+
+
+def _redrive_tokens(row: ExecutionRow) -> str | None:
+    return encode([[token, at] for token, at in row.redrive_tokens]) if row.redrive_tokens else None
 
 
 def _final_parameters(key: int, final: FinalRow, large: PayloadRows) -> tuple[Any, ...]:
@@ -325,7 +403,7 @@ def list_query(query: ExecutionQuery) -> tuple[str, dict[str, Any]]:
 
 
 def _attribute_conditions(attributes: Mapping[str, str]) -> tuple[str, list[str], dict[str, Any]]:
-    """What a list joins and asks for to find executions by attributes: the first one's rows, and that the rest exist."""
+    """What a list joins and asks for to find executions by attributes: the first one's rows; the rest must exist."""
     conditions: list[str] = []
     parameters: dict[str, Any] = {}
     for place, (name, value) in enumerate(attributes.items()):

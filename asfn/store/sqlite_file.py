@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 import aiosqlite
 
 from asfn.errors import StoreError
+from asfn.store.codec import Sealing
 from asfn.store.queries import load, statements
 from asfn.store.shield import to_the_end
 
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from asfn.store.codec import Codec
+
 T = TypeVar("T")
 Row: TypeAlias = tuple[Any, ...]  # SQLite types its cells, not its rows
+Read: TypeAlias = "Callable[[str, Mapping[str, Any]], Awaitable[list[Row]]]"  # a statement and its parameters
 
 APPLICATION_ID: Final = int.from_bytes(b"asfn", "big")
 MIGRATIONS: Final = tuple(load(name) for name in ("schema.sql", "migrations/2.sql"))
@@ -32,6 +36,7 @@ MIGRATIONS: Final = tuple(load(name) for name in ("schema.sql", "migrations/2.sq
 
 BUSY_SECONDS: Final = 10.0
 OLDEST_SQLITE: Final = (3, 37)  # STRICT tables; RETURNING needs 3.35
+_CODEC_VERSION: Final = 2  # from which on a file knows of codecs
 _WAL_ATTEMPTS: Final = 20
 _SMALLEST_DATABASE_BYTES: Final = 512
 
@@ -96,6 +101,7 @@ class SqliteFile:
 
     off_loop: makes the context entered while SQLite works, so that a loop with virtual time knows to wait
     for it. migrations: scripts that bring a file to the current version; others are given by tests.
+    sealing: the codec at work on this file, once it is open; None without one.
     """
 
     def __init__(
@@ -104,8 +110,11 @@ class SqliteFile:
         *,
         off_loop: Callable[[], AbstractContextManager[object]] = nullcontext,
         migrations: Sequence[str] = MIGRATIONS,
+        codec: Codec | None = None,
     ) -> None:
         self.path = str(path)
+        self.codec = codec
+        self.sealing: Sealing | None = None
         self._off_loop = off_loop
         self._migrations = migrations
         self._writer: aiosqlite.Connection | None = None
@@ -160,6 +169,21 @@ class SqliteFile:
         """
         return await to_the_end(self._transact(work))
 
+    async def snapshot(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Run `work`, which reads, on what was committed last: all of it sees one moment, and nobody waits for it."""
+        return await to_the_end(self._snapshot(work))
+
+    async def _snapshot(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        self._connected(self._reader)
+        with self._off_loop(), self._refusals():
+            connection = await self._connect()
+            try:
+                await connection.execute_fetchall("PRAGMA query_only = ON")
+                await connection.execute_fetchall("BEGIN")
+                return await work(Transaction(connection))
+            finally:
+                await connection.close()
+
     async def _transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         async with self._turn:
             connection = self._connected(self._writer)
@@ -207,6 +231,8 @@ class SqliteFile:
         await writer.execute_fetchall("PRAGMA journal_size_limit = 67108864")
         await writer.execute_fetchall("PRAGMA cache_size = -16384")
         await self._migrate(writer)
+        if len(self._migrations) >= _CODEC_VERSION:
+            self.sealing = await self._agree_on_codec(writer)
         self._reader = await self._connect()
         await self._reader.execute_fetchall("PRAGMA query_only = ON")
 
@@ -264,6 +290,43 @@ class SqliteFile:
                 f"{self.path} cannot be used in WAL mode (it stays in {mode}): "
                 "put it on a local disk, not a network one"
             )
+
+    async def _agree_on_codec(self, connection: aiosqlite.Connection) -> Sealing | None:
+        """The file's codec, which must be the one that was given. A file without executions takes the given one."""
+        if self.codec is None:
+            if names := list(await connection.execute_fetchall("SELECT name FROM codec")):
+                raise StoreError(f"{self.path} was written with the codec {names[0][0]!r}: open it with that codec")
+            return None
+        await connection.execute_fetchall("BEGIN IMMEDIATE")
+        try:
+            sealing = await self._sealing(connection, self.codec)
+            await connection.execute_fetchall("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                await connection.rollback()
+            raise
+        return sealing
+
+    async def _sealing(self, connection: aiosqlite.Connection, codec: Codec) -> Sealing:
+        rows = list(await connection.execute_fetchall("SELECT name, probe FROM codec"))
+        if rows and rows[0][0] != codec.name:
+            raise StoreError(
+                f"{self.path} was written with the codec {rows[0][0]!r}, not {codec.name!r}: open it with its own"
+            )
+        if rows:
+            try:
+                return Sealing.of(codec, rows[0][1])
+            except StoreError as error:
+                raise StoreError(f"{self.path}: {error}") from error
+        for table in ("executions", "purged", "engines"):
+            if list(await connection.execute_fetchall(f"SELECT 1 FROM {table} LIMIT 1")):
+                raise StoreError(
+                    f"{self.path} is used without a codec: begin a new file with the codec {codec.name!r}, "
+                    "and bring executions over with `asfn export` and `asfn import`"
+                )
+        sealing, probe = Sealing.new(codec)
+        await connection.execute_fetchall("INSERT INTO codec (name, probe) VALUES (?, ?)", (codec.name, probe))
+        return sealing
 
     async def _migrate(self, connection: aiosqlite.Connection) -> None:
         if await self._check(connection) == len(self._migrations):

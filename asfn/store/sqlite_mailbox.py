@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from asfn._json import Json
+    from asfn.store.codec import Sealing
     from asfn.store.records import Settlement, Taker, TokenChanges
-    from asfn.store.sqlite_file import SqliteFile, Transaction
+    from asfn.store.sqlite_file import Row, SqliteFile, Transaction
 
     Settled = tuple[bool, TokenRow | None]
 
@@ -30,6 +31,11 @@ class SqliteMailbox:
     def __init__(self, file: SqliteFile) -> None:
         self._file = file
 
+    def _unsealed(self, rows: Iterable[Row], *columns: int) -> list[Row]:
+        """Rows as they were before the file's codec; the columns that it covers are given."""
+        sealing = self._file.sealing
+        return list(rows) if sealing is None else sealing.unseal_rows(rows, *columns)
+
     async def version(self) -> int:
         """SQLite's data_version of the writing connection, which its own commits do not change."""
         return await self._file.data_version()
@@ -38,7 +44,7 @@ class SqliteMailbox:
         """End tokens, one after the other, in one transaction."""
         if not settlements:
             return []
-        return await self._file.transaction(partial(_settle, settlements))
+        return await self._file.transaction(partial(_settle, settlements, self._file.sealing))
 
     async def beat_tokens(self, tokens: Sequence[str], now: float) -> list[TokenRow | None]:
         """Note a sign of life of those that are open. The rows then, None for what is not there."""
@@ -47,7 +53,7 @@ class SqliteMailbox:
 
     async def tokens(self, tokens: Sequence[str]) -> list[TokenRow | None]:
         """The rows of these tokens, None for what is not there."""
-        rows = await self._file.rows(_SQL["select_tokens"], {"tokens": encode([*tokens])})
+        rows = self._unsealed(await self._file.rows(_SQL["select_tokens"], {"tokens": encode([*tokens])}), 5)
         found = {row[0]: TokenRow(*row) for row in rows}
         return [found.get(token) for token in tokens]
 
@@ -82,7 +88,7 @@ class SqliteMailbox:
         """Give each taker the oldest waiting work of its activity, in one transaction."""
         if not takers:
             return []
-        return await self._file.transaction(partial(_take, takers, now))
+        return await self._file.transaction(partial(_take, takers, now, self._file.sealing))
 
     async def give_back_activity_task(self, token: str) -> None:
         """Put work that a taker never got back into its queue, unless it was noted meanwhile."""
@@ -93,7 +99,7 @@ class SqliteMailbox:
         return dict(await self._file.rows(_SQL["count_activity_tasks"], {"arns": encode([*arns])}))
 
 
-async def write_tokens(transaction: Transaction, groups: Sequence[TokenChanges]) -> None:
+async def write_tokens(transaction: Transaction, groups: Sequence[TokenChanges], sealing: Sealing | None) -> None:
     """Write the token changes of a group of commits: none of them settles what a later one opens."""
     if not groups:
         return
@@ -107,22 +113,27 @@ async def write_tokens(transaction: Transaction, groups: Sequence[TokenChanges])
     ]
     closed = [close for changes in groups for close in changes.closed]
     done = [(token,) for changes in groups for token in changes.noted] + [(token,) for token, _ in closed]
+    if sealing is not None:
+        queued = sealing.seal_rows(queued, 3)
     await transaction.many(_SQL["insert_token"], opened)
     await transaction.many(_SQL["insert_activity_task"], queued)
     await transaction.many(_SQL["delete_activity_task"], done)
     await transaction.many(_SQL["close_token"], closed)
 
 
-async def _settle(settlements: Sequence[Settlement], transaction: Transaction) -> list[Settled]:
+async def _settle(
+    settlements: Sequence[Settlement], sealing: Sealing | None, transaction: Transaction
+) -> list[Settled]:
     answers: list[Settled] = []
+    outcome = sealing.seal if sealing is not None else str
     for group in _runs(settlements):
         parameters: list[Json] = [
-            [item.token, item.state, item.outcome, item.at, item.unless_beat_after] for item in group
+            [item.token, item.state, outcome(item.outcome), item.at, item.unless_beat_after] for item in group
         ]
         rows = await transaction.rows(_SQL["settle_tokens"], {"settlements": encode(parameters)})
         ended = {token for (token,) in rows}
         left = [item.token for item in group if item.token not in ended]
-        stood = await _tokens(transaction, left) if left else {}
+        stood = await _tokens(transaction, left, sealing) if left else {}
         answers += [(item.token in ended, stood.get(item.token)) for item in group]
     return answers
 
@@ -140,12 +151,16 @@ def _runs(settlements: Iterable[Settlement]) -> list[list[Settlement]]:
     return runs
 
 
-async def _tokens(transaction: Transaction, tokens: list[str]) -> dict[str, TokenRow]:
+async def _tokens(transaction: Transaction, tokens: list[str], sealing: Sealing | None) -> dict[str, TokenRow]:
     rows = await transaction.rows(_SQL["select_tokens"], {"tokens": encode([*tokens])})
+    if sealing is not None:
+        rows = sealing.unseal_rows(rows, 5)
     return {row[0]: TokenRow(*row) for row in rows}
 
 
-async def _take(takers: Sequence[Taker], now: float, transaction: Transaction) -> list[ActivityTaskRow | None]:
+async def _take(
+    takers: Sequence[Taker], now: float, sealing: Sealing | None, transaction: Transaction
+) -> list[ActivityTaskRow | None]:
     taken: list[ActivityTaskRow | None] = []
     empty: set[str] = set()
     for taker in takers:
@@ -153,6 +168,8 @@ async def _take(takers: Sequence[Taker], now: float, transaction: Transaction) -
         if taker.activity_arn not in empty:
             parameters = {"activity_arn": taker.activity_arn, "worker_name": taker.worker_name, "now": now}
             rows = await transaction.rows(_SQL["take_activity_task"], parameters)
+        if sealing is not None:
+            rows = sealing.unseal_rows(rows, 3)
         if not rows:
             empty.add(taker.activity_arn)
         taken.append(ActivityTaskRow(*rows[0]) if rows else None)  # type: ignore[arg-type]  # SQLite types no columns

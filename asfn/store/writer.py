@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from asfn.errors import EngineClosed, EngineFenced, StoreError
 from asfn.store.protocol import CommitRefused
-from asfn.store.records import Start
+from asfn.store.records import Redrive, Start
 from asfn.store.shield import to_the_end
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ class Writer:
 
 def key_of(commit: Commit) -> int:
     """Key of the execution a commit belongs to."""
-    return commit.row.key if isinstance(commit, Start) else commit.key
+    return commit.row.key if isinstance(commit, Start | Redrive) else commit.key
 
 
 def weigh(commit: Commit) -> int:
@@ -264,6 +264,8 @@ def weigh(commit: Commit) -> int:
         row = commit.row
         size_bytes = _size_bytes(row.arn) + _size_bytes(row.name) + row.input.size_bytes
         return size_bytes + (row.output.size_bytes if row.output is not None else 0)
+    if isinstance(commit, Redrive):
+        return weigh(commit.progress)
     size_bytes = 0
     if commit.segment is not None:
         size_bytes += _size_bytes(commit.segment.body)

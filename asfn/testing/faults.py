@@ -7,8 +7,9 @@ lets the commits before it through, in a transaction of their own, which is what
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from asfn.errors import StoreError
 

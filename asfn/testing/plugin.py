@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -130,10 +131,42 @@ def _options(request: pytest.FixtureRequest, given: dict[str, Any]) -> dict[str,
 
 
 def _run(node: pytest.Item, function: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **kwargs: Any) -> Any:
-    """Call a coroutine function on the virtual loop of a test, with the context variables of the caller."""
+    """Call a coroutine function on the virtual loop of a test, with the context variables of the caller.
+
+    When the loop gives up (a Deadlock), the call is cancelled and ends before anything is torn down.
+    """
+    import asyncio
     import contextvars
 
-    return node.stash[_RUNNER].run(function(*args, **kwargs), context=contextvars.copy_context())
+    runner = node.stash[_RUNNER]
+    tasks: list[asyncio.Task[Any]] = []
+
+    async def call() -> Any:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.append(task)
+        return await function(*args, **kwargs)
+
+    try:
+        return runner.run(call(), context=contextvars.copy_context())
+    except BaseException:
+        for task in tasks:
+            _give_up(runner.get_loop(), task)
+        raise
+
+
+def _give_up(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
+    """Cancel what is left of a call, and take what it raises: the error that is on its way says more."""
+    import asyncio
+
+    from asfn.testing.loop import Deadlock
+
+    if not task.done():
+        task.cancel()
+        with suppress(Deadlock):  # it holds out against that too
+            loop.run_until_complete(asyncio.wait({task}))
+    if task.done() and not task.cancelled():
+        task.exception()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -11,7 +11,7 @@ import random
 from typing import TYPE_CHECKING, Any, cast
 
 from asfn.arn import name_of, new_uuid
-from asfn.engine import Engine, _open_store
+from asfn.engine import Engine
 from asfn.runtime.handle import Execution
 from asfn.testing.mock_config import MockConfig, MockConfigError
 from asfn.testing.mocks import Mock, Mocks
@@ -107,9 +107,8 @@ class VirtualEngine(Engine):
         self._mock_config: MockConfig | None = None
         options.setdefault("random", random.Random(0))
         fallback = options.pop("resolver", None)
-        inner = _open_store(database, clock) if isinstance(database, str) else database
-        store = cast("Store", RecordingStore(inner, self.paths))
-        super().__init__(store, clock=clock, resolver=self.mocks, **options)
+        super().__init__(database, clock=clock, resolver=self.mocks, **options)
+        self.store = cast("Store", RecordingStore(self.store, self.paths))  # what the engine's writer is given
         self.mocks.fallback = fallback if fallback is not None else self._registry
 
     def mock(self, state: str, *, machine: str | None = None) -> Mock:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 from pathlib import Path
 
 import pytest
 
+from asfn import Engine
 from tests.cli.program import asfn, environment, start
 
 FLOW = {
@@ -138,3 +140,31 @@ def test_an_execution_can_be_looked_at_while_another_process_runs_it_and_resume_
     assert "another process runs it" in resumed.stderr
     out, _ = process.communicate(timeout=30)
     assert (process.returncode, out) == (0, "{}\n")
+
+
+def test_executions_are_found_by_the_attributes_they_were_started_with(tmp_path: Path) -> None:
+    async def start_some() -> None:
+        async with Engine(f"sqlite:///{tmp_path}/flows.db") as engine:
+            await engine.create_state_machine("flow", FLOW)
+            for name, customer in (("a", "7"), ("b", "8=8")):
+                execution = await engine.start("flow", {"ok": True}, name=name, attributes={"customer": customer})
+                await execution.result()
+
+    asyncio.run(start_some())
+    found = asfn("list", "--db", "flows.db", "--attribute", "customer=8=8", "--json", cwd=tmp_path)
+    assert [(item["name"], item["attributes"]) for item in json.loads(found.stdout)] == [("b", {"customer": "8=8"})]
+    shown = asfn("show", "a", "--db", "flows.db", cwd=tmp_path)
+    assert "attributes    customer=7" in shown.stdout.splitlines()
+    none = asfn("list", "--db", "flows.db", "--attribute", "customer=7", "--attribute", "x=", cwd=tmp_path)
+    assert (none.returncode, none.stdout, none.stderr) == (0, "", "no executions in flows.db that fit\n")
+
+
+def test_attributes_that_cannot_be_asked_for_are_refused(folder: Path) -> None:
+    for words, said in (
+        (("--attribute", "customer"), "write NAME=VALUE"),
+        (("--attribute", "=7"), "write NAME=VALUE"),
+        (("--attribute", "a=1", "--attribute", "a=2"), "two are asked for"),
+    ):
+        done = asfn("list", "--db", "flows.db", *words, cwd=folder)
+        assert done.returncode == 2
+        assert said in done.stderr

@@ -156,7 +156,7 @@ def test_an_execution_that_cannot_end_fails_the_case() -> None:
     case = a_case(definition=definition, tasks={"T": [attempt]}, expected={"status": "SUCCEEDED"})
     verdict = judge(case)
     assert verdict.status == "failed"
-    assert verdict.why == "the execution did not end within ten years"
+    assert "TIMED_OUT" in verdict.why  # after a year, the longest an execution may take
 
 
 def test_a_refused_definition_fails_the_case() -> None:

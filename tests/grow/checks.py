@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
@@ -13,10 +15,10 @@ from asfn._json import Payload
 from asfn.language.reader import build, load, read_document
 from tests.grow.bases import published
 from tests.grow.invariants import check_history
-from tests.grow.machines import grow
+from tests.grow.machines import foreign, grow
 from tests.grow.mutations import mutated
 from tests.grow.reading import Broken, check_survives_printing, judge
-from tests.grow.running import run_crashed, run_grown
+from tests.grow.running import run_crashed, run_grown, run_on_file
 from tests.grow.watchdog import at_most
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ INPUT_SECONDS: Final = 2.0
 MACHINE_SECONDS: Final = 30.0
 SCHEDULES: Final = (None, 1, 2)
 _GROWN_BASES: Final = 300
+_ON_FILE: Final = 10  # every tenth machine runs on an SQLite file too
 _TIMED: Final = ("TimeoutSeconds", "HeartbeatSeconds", "UUID", "JitterStrategy")
 
 
@@ -40,10 +43,15 @@ def bases() -> tuple[JsonObject, ...]:
 
 
 def check_input(number: int) -> str:
-    """Read the input of a number; what came of it. Raises Broken, TookTooLong, or what came out of the language."""
+    """Read the input of a number, and run what is accepted; what came of it. Raises whatever is wrong."""
     case = mutated(Random(number), bases())
     with at_most(INPUT_SECONDS):
-        return judge(case)
+        verdict, definition = judge(case)
+    if definition is not None and "DISTRIBUTED" not in json.dumps(definition):
+        with at_most(MACHINE_SECONDS):
+            grown = foreign(definition, case.type, number)
+            check_ran(grown, run_grown(grown, None))
+    return verdict
 
 
 def check_machine(number: int, schedules: Sequence[int | None] = SCHEDULES) -> str:
@@ -80,6 +88,12 @@ def check_runs(grown: Grown, schedules: Sequence[int | None]) -> str:
                 f"schedule {schedule} ends with {ran.end()}, schedule {schedules[0]} with {first.end()}"[:2_000]
             )
     assert first is not None
+    if grown.seed % _ON_FILE == 0:
+        with TemporaryDirectory() as folder:
+            ran = run_on_file(grown, str(Path(folder) / "grown.db"))
+        check_ran(grown, ran)
+        if not (grown.racy or first.tied) and ran.end() != first.end():
+            raise Broken(f"on SQLite it ends with {ran.end()}, in memory with {first.end()}"[:2_000])
     # Here branches give way to each other after every transition, so that those which take no time may race.
     check_ran(grown, run_grown(grown, schedules[-1], commit="awaited"))
     return first.info.status
@@ -93,7 +107,7 @@ def check_crash(grown: Grown, number: int) -> None:
     if grown.type == "EXPRESS":
         return
     first = run_grown(grown, None)
-    ran, deaths = run_crashed(grown, None, Random(number).randrange(1, 12))
+    ran, deaths = run_crashed(grown, None, Random(number).choice((1, 1, 2, 2, 3, 3, 4, 5, 7, 10, 15)))
     check_ran(grown, ran)
     untimed = not any(word in json.dumps(grown.definition) for word in _TIMED)
     failed = any("Failed" in str(event["type"]) for event in first.history)
@@ -104,6 +118,6 @@ def check_crash(grown: Grown, number: int) -> None:
 def check_ran(grown: Grown, ran: Ran) -> None:
     """The invariants of one finished run."""
     if grown.type == "STANDARD":
-        check_history(ran.history, ran.info)
+        check_history(ran.history, ran.info, grown.definition)
     if ran.info.output_text is not None:
         Payload.parse(ran.info.output_text)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from tests.grow.reading import Broken
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from asfn._json import JsonObject
     from asfn.runtime.handle import ExecutionInfo
 
@@ -23,16 +25,17 @@ _ENDS: Final = {
     "ExecutionTimedOut": "TIMED_OUT",
     "ExecutionAborted": "ABORTED",
 }
+_MOST_AT_ONCE: Final = 40  # iterations of an inline Map
 _TEXT_MEMBERS: Final = ("input", "output", "parameters")
 
 
-def check_history(history: list[JsonObject], info: ExecutionInfo) -> None:
-    """Every invariant of one finished execution."""
+def check_history(history: list[JsonObject], info: ExecutionInfo, definition: JsonObject | None = None) -> None:
+    """Every invariant of one finished execution. definition: for the bounds that it sets."""
     events: list[Event] = [dict(event) for event in history]
     check_order(events)
     check_end(events, info)
     check_texts(events)
-    _Lines(events).check()
+    _Lines(events, dict(_named_states(definition)) if definition is not None else {}).check()
 
 
 def details(event: Event) -> Event:
@@ -92,6 +95,15 @@ def check_texts(events: list[Event]) -> None:
             raise Broken(f"event {event['id']} has only half of its assigned variables")
 
 
+def _named_states(machine: JsonObject) -> Iterator[tuple[str, Event]]:
+    fields: Any = machine["States"]
+    for name, state in fields.items():
+        yield name, state
+        inner = [*state.get("Branches", ()), *(state[key] for key in ("ItemProcessor", "Iterator") if key in state)]
+        for nested in inner:
+            yield from _named_states(nested)
+
+
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
@@ -104,6 +116,8 @@ class _FanOut:
         self.parent = parent
         self.counts: Counter[tuple[str, int]] = Counter()
         self.succeeded = False
+        self.over = False
+        self.alive = 0
 
     @property
     def kind(self) -> str:
@@ -111,10 +125,15 @@ class _FanOut:
 
 
 class _Lines:
-    """The lines of control of a history: which state an event belongs to, and in which fan-out."""
+    """The lines of control of a history: which state an event belongs to, and in which fan-out.
 
-    def __init__(self, events: list[Event]) -> None:
+    states: by name, as they are defined; a state that is not among them has no bounds.
+    """
+
+    def __init__(self, events: list[Event], states: Mapping[str, Event]) -> None:
         self.events = events
+        self.states = states
+        self.tried: Counter[int] = Counter()  # by id of a StateEntered: how often its work was begun
         self.state: dict[int, Event] = {}  # event id -> the StateEntered it belongs to, or that came last in its line
         self.around: dict[int, _FanOut | None] = {0: None}  # event id -> the fan-out it stands in
         self.open: dict[int, Event] = {}  # id of a StateEntered -> itself, while it has not been left
@@ -129,6 +148,17 @@ class _Lines:
         self.check_open()
 
     def take(self, event: Event) -> None:
+        """Place an event, and see that nothing goes on where a fan-out is over."""
+        self.place(event)
+        if event is self.events[-1] or str(event["type"]).endswith(("Failed", "Aborted")):
+            return
+        fan_out = self.around.get(event["id"])
+        while fan_out is not None:
+            if fan_out.over:
+                raise Broken(f"event {event['id']} {event['type']} comes after the end of its {fan_out.kind}")
+            fan_out = self.around[fan_out.parent["id"]]
+
+    def place(self, event: Event) -> None:
         kind, previous = str(event["type"]), event["previousEventId"]
         told = details(event)
         if kind.endswith("StateEntered"):
@@ -140,9 +170,13 @@ class _Lines:
         elif kind.startswith("MapIteration"):
             self.iteration(event, told)
         elif kind in ("ParallelStateSucceeded", "MapStateSucceeded"):
-            self.fan_out_that_ends(event).succeeded = True
+            fan_out = self.fan_out_that_ends(event)
+            fan_out.succeeded = fan_out.over = True
         elif kind in ("ParallelStateFailed", "MapStateFailed"):
-            self.failed.add(self.fans_out(event)["id"])
+            entered = self.fans_out(event)
+            self.failed.add(entered["id"])
+            if entered["id"] in self.running:
+                self.running[entered["id"]].over = True
         elif kind == "EvaluationFailed":
             entered = self.evaluated(event, told["state"])
             self.state[event["id"]] = entered
@@ -150,6 +184,17 @@ class _Lines:
         elif previous:
             self.state[event["id"]] = self.state[previous]
             self.around[event["id"]] = self.around[previous]
+            if kind.endswith("Scheduled"):
+                self.tries(event, self.state[previous])
+
+    def tries(self, event: Event, entered: Event) -> None:
+        """The work of a state begins, for the first time or again: no more often than its retriers allow."""
+        self.tried[entered["id"]] += 1
+        name = details(entered)["name"]
+        retriers = self.states.get(name, {}).get("Retry", ())
+        most = 1 + sum(retrier.get("MaxAttempts", 3) for retrier in retriers)
+        if name in self.states and self.tried[entered["id"]] > most:
+            raise Broken(f"event {event['id']} tries {name!r} more than {most} times")
 
     def enter(self, event: Event) -> None:
         """A state is entered: with what the state before it in this line gave."""
@@ -206,8 +251,11 @@ class _Lines:
     def start(self, event: Event) -> None:
         """A fan-out starts: after its Entered, or again after what failed."""
         state = self.fans_out(event)
+        if state["id"] in self.running:
+            self.running[state["id"]].over = True
         started = _FanOut(event, state)
         self.fan_outs.append(started)
+        self.tries(event, state)
         self.running[state["id"]] = started
 
     def fans_out(self, event: Event) -> Event:
@@ -233,10 +281,19 @@ class _Lines:
         fan_out = self.fan_out_of(event, told["name"])
         what = str(event["type"]).removeprefix("MapIteration")
         fan_out.counts[what, told["index"]] += 1
+        fan_out.over = fan_out.over or what == "Failed"
+        fan_out.alive += 1 if what == "Started" else -1
+        if fan_out.alive > self.most_at_once(told["name"]):
+            raise Broken(f"event {event['id']} starts an iteration too many at once")
         if not 0 <= told["index"] < details(fan_out.started)["length"]:
             raise Broken(f"event {event['id']} counts an iteration that is none")
         self.state[event["id"]] = self.state[previous] if what != "Started" else fan_out.parent
         self.around[event["id"]] = fan_out if what != "Failed" else self.around[previous]
+
+    def most_at_once(self, name: str) -> int:
+        """How many iterations of a Map may run side by side, as far as the definition says it in a number."""
+        most = self.states.get(name, {}).get("MaxConcurrency", 0)
+        return most if isinstance(most, int) and 0 < most < _MOST_AT_ONCE else _MOST_AT_ONCE
 
     def fan_out_of(self, event: Event, name: str) -> _FanOut:
         """The running fan-out of a Map of this name in the line of an event."""
@@ -283,6 +340,7 @@ class _Lines:
             counts = fan_out.counts
             if any(count > 1 for count in counts.values()):
                 raise Broken(f"an iteration of event {fan_out.started['id']} is told of twice: {counts}")
+            self.check_iterations(fan_out)
             for what, index in counts:
                 if what != "Started" and ("Started", index) not in counts:
                     raise Broken(f"iteration {index} of event {fan_out.started['id']} {what} without having started")
@@ -290,6 +348,18 @@ class _Lines:
                 indexes = range(details(fan_out.started)["length"])
                 if set(counts) != {(what, i) for i in indexes for what in ("Started", "Succeeded")}:
                     raise Broken(f"the Map of event {fan_out.started['id']} succeeded without all its iterations")
+
+    def check_iterations(self, fan_out: _FanOut) -> None:
+        """Of a Map that failed by one of its iterations, each one that had started has its end."""
+        ends = Counter(index for what, index in fan_out.counts if what != "Started")
+        if any(count > 1 for count in ends.values()):
+            raise Broken(f"an iteration of event {fan_out.started['id']} ended twice: {fan_out.counts}")
+        failed = [index for what, index in fan_out.counts if what == "Failed"]
+        if len(failed) > 1:
+            raise Broken(f"{len(failed)} iterations of event {fan_out.started['id']} failed")
+        started = {index for what, index in fan_out.counts if what == "Started"}
+        if failed and started != set(ends):
+            raise Broken(f"iterations of event {fan_out.started['id']} have no end: {fan_out.counts}")
 
     def check_open(self) -> None:
         """A state that was never left failed itself, or stood in a fan-out or an execution that failed."""

@@ -65,6 +65,20 @@ def grow(seed: int, size: int = 14) -> Grown:
     return grow_from(Random(seed), size, seed)
 
 
+class _AnyScripts(dict[str, Script]):
+    """Answers for states that nobody grew: of a shape that follows from the name."""
+
+    def __missing__(self, name: str) -> Script:
+        shape = grow_shape(Random(name))
+        return Script(shape, ("Flaky", "States.TaskFailed", None), fails=0.1, huge=0.01, callback=True)
+
+
+def foreign(definition: JsonObject, type: Literal["STANDARD", "EXPRESS"], seed: int) -> Grown:
+    """A definition that was not grown, with an input and tasks that hardly fit it."""
+    rng = Random(seed)
+    return Grown(definition, sample(rng, grow_shape(rng)), _AnyScripts(), type, True, seed)
+
+
 def grow_from(rng: Random, size: int = 14, seed: int = 0) -> Grown:
     """A machine from any source of randomness. seed: of the answers of its tasks."""
     return _Grower(rng, size).grown(seed)
@@ -450,8 +464,9 @@ class _Grower(DataFlow):
         fails = self.rng.choice((0.0, self.failing, self.failing, 0.5 if self.failing else 0.0))
         never = 0.3 if timeout and self.chance(0.5) else 0.0
         huge = 0.02 if self.chance(0.05) else 0.0
-        submits = fields["Resource"].endswith(".sync")
-        self.scripts[name] = Script(shape, errors, fails, never, huge, self.rng.choice((0.5, 5.0, 50.0)), submits)
+        submits, callback = (fields["Resource"].endswith(end) for end in (".sync", ".waitForTaskToken"))
+        slowest = self.rng.choice((0.5, 5.0, 50.0))
+        self.scripts[name] = Script(shape, errors, fails, never, huge, slowest, submits, callback)
         return self.work(env, name, next_name, "Task", language, fields, shape)
 
     def timeouts(self, language: str, fields: Fields) -> None:

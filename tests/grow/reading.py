@@ -33,26 +33,30 @@ class Broken(AssertionError):
     """An invariant does not hold; the text says which."""
 
 
-def judge(case: Input) -> Verdict:
-    """Read, check and compile one input. Raises Broken, or whatever undocumented comes out of the language."""
+def judge(case: Input) -> tuple[Verdict, JsonObject | None]:
+    """Read, check and compile one input: what came of it, and the definition where it was accepted.
+
+    Raises Broken, or whatever undocumented comes out of the language.
+    """
     try:
         document = read_document(case.source, format=case.format)
     except DefinitionError as error:
         _check_diagnostics(error)
-        return "unreadable"
+        return "unreadable", None
     try:
         machine = load(document, type=case.type)
     except DefinitionError as error:
         _check_diagnostics(error)
-        return "refused"
+        return "refused", None
     for diagnostic in validate(document, type=case.type):
         _check_diagnostic(diagnostic)
         if diagnostic.severity == "ERROR":
             raise Broken("load took a definition that validate refuses")
     compile_machine(machine, _LIMITS)
     variable_references(machine)
-    check_survives_printing(cast("JsonObject", document.value), machine)
-    return "accepted"
+    definition = cast("JsonObject", document.value)
+    check_survives_printing(definition, machine)
+    return "accepted", definition
 
 
 def check_survives_printing(value: JsonObject, machine: StateMachine) -> None:

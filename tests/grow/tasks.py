@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Literal
 
 from asfn._json import Json, Payload
-from asfn.errors import TaskFailed
+from asfn.errors import InvalidOutput, TaskDoesNotExist, TaskFailed, TaskTimedOut
 from asfn.tasks.protocol import Answer, Done, Submitted
 from tests.grow.shapes import Shape, sample
 
 if TYPE_CHECKING:
     from asfn.arn import TaskResource
     from asfn.runtime.clock import Clock
+    from asfn.runtime.tokens import TaskTokens
     from asfn.tasks.protocol import Handler, TaskCall
 
 
@@ -28,7 +30,7 @@ class Script:
     """How the tasks of one state answer. The three chances are those of one attempt.
 
     never: no answer at all; only of states with a timeout.   huge: an answer beyond the size limit.
-    submits: a job is submitted first and then polled.
+    submits: a job is submitted first and then polled.   callback: the answer comes by the task's token.
     """
 
     shape: Shape
@@ -38,16 +40,22 @@ class Script:
     huge: float = 0.0
     most_seconds: float = 5.0
     submits: bool = False
+    callback: bool = False
 
 
 @dataclass
 class GrownTasks:
-    """Resolver and Handler of every Task of a grown machine. seed: of all answers."""
+    """Resolver and Handler of every Task of a grown machine. seed: of all answers.
+
+    tokens: answers callbacks from outside; without it their jobs are polled, as after a crash nobody else would answer.
+    """
 
     scripts: Mapping[str, Script]
     seed: int
     clock: Clock
+    tokens: TaskTokens | None = None
     calls: list[TaskCall] = field(default_factory=list)
+    outside: set[asyncio.Task[None]] = field(default_factory=set)
 
     def resolve(self, resource: TaskResource) -> Handler:
         return self
@@ -59,7 +67,10 @@ class GrownTasks:
         self.calls.append(call)
         script, rng = self._drawn(call)
         seconds = 0.001 + rng.random() * script.most_seconds
-        if script.submits:
+        if script.callback and self.tokens is not None and call.token is not None:
+            self.outside.add(asyncio.create_task(self._answer(self.tokens, call.token, script, rng, seconds)))
+            return Done(Payload({}))
+        if script.submits or (script.callback and call.token is not None):
             return Submitted(Payload({"job": call.state_name}), {"ends": self.clock.now() + seconds})
         if rng.random() < 0.2:
             call.heartbeat()
@@ -78,6 +89,18 @@ class GrownTasks:
 
     async def cancel(self, call: TaskCall, job: Json) -> None:
         await asyncio.sleep(0)
+
+    async def _answer(self, tokens: TaskTokens, token: str, script: Script, rng: Random, seconds: float) -> None:
+        """Somebody outside, who holds the token of a task; the task may have ended before he answers."""
+        await asyncio.sleep(seconds)
+        with suppress(TaskTimedOut, TaskDoesNotExist):
+            try:
+                done = await self._end(script, rng)
+                await tokens.succeed(token, output_text=done.value.text)
+            except TaskFailed as error:
+                await tokens.fail(token, error.error, error.cause)
+            except InvalidOutput:
+                await tokens.fail(token, "Custom Error", "too large")
 
     def _drawn(self, call: TaskCall) -> tuple[Script, Random]:
         place = call.idempotency_key.removeprefix(call.execution_arn)  # an Express ARN is another in every run

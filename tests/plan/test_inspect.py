@@ -399,7 +399,7 @@ def unwatched(machine: StateMachine, name: str, text: str) -> tuple[Any, ...]:
     steps: list[Step] = []
     try:
         steps.append(compiled.begin(surroundings))
-        if compiled.settle is not None:
+        if compiled.settle is not None and isinstance(steps[0], (CallTask, FanOut, SleepUntil)):
             steps.append(compiled.settle(surroundings, Payload({"r": 1})))
     except StateFailed as error:
         steps.append(Failure(error.error, error.cause))

@@ -30,6 +30,8 @@ from asfn.testing.loop import DEFAULT_START_AT, VirtualClock, run
 ARN = "arn:aws:states:us-east-1:123456789012:execution:machine:x"
 # Longer than an engine's lease, so that what a dead one owned may be taken over.
 PAUSE_SECONDS = 100.0
+# Longer than anything that is in flight when an execution is paused.
+PAUSED_SECONDS = 200_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,25 +127,31 @@ def live(
     seed: int | None = None,
     leave_at: int | None = None,
     stop_at: int | None = None,
+    pause_at: int | None = None,
+    resume: bool = False,
     commit: Literal["default", "awaited"] = "default",
     **faults: Any,  # FaultyStore's own options
 ) -> Life:
     """One process on the store: it starts or resumes the execution and stays until that ends, or until it dies.
 
     leave_at: the commit at which the engine is left in an orderly way.   stop_at: at which StopExecution is called.
+    pause_at: at which the execution is paused; long after that the engine is left. So it is after resuming a paused
+    execution, unless `resume` lifts the pause.
     """
 
     async def main(clock: VirtualClock) -> Life:
         store = place(clock) if callable(place) else place
         tasks = Tasks(workflow.script, clock)
-        leaving, stopping = asyncio.Event(), asyncio.Event()
+        leaving, stopping, pausing = asyncio.Event(), asyncio.Event(), asyncio.Event()
         at: dict[int, Callable[[], object]] = {}
         if leave_at is not None:
             at[leave_at] = leaving.set
         if stop_at is not None:
             at[stop_at] = stopping.set
+        if pause_at is not None:
+            at[pause_at] = pausing.set
         faulty = FaultyStore(store, at=at, **faults)
-        working = asyncio.create_task(_work(workflow, faulty, clock, tasks, leaving, stopping, commit))
+        working = asyncio.create_task(_work(workflow, faulty, clock, tasks, leaving, stopping, pausing, resume, commit))
         crash = asyncio.create_task(faulty.crashed.wait())
         await asyncio.wait({working, crash}, return_when=asyncio.FIRST_COMPLETED)
         died, over_at, calls = faulty.crashed.is_set(), clock.now(), list(tasks.calls)
@@ -168,6 +176,8 @@ async def _work(
     tasks: Tasks,
     leaving: asyncio.Event,
     stopping: asyncio.Event,
+    pausing: asyncio.Event,
+    resume: bool,
     commit: Literal["default", "awaited"],
 ) -> tuple[str, Json] | None:
     async with Engine(store, clock=clock, resolver=tasks, random=Random(7), commit=commit) as engine:
@@ -177,17 +187,25 @@ async def _work(
             execution = await engine.start("machine", workflow.input, name="x")
         else:
             execution = await engine.execution(ARN)
+            if row.paused and resume:
+                await execution.resume()
+            elif row.paused:
+                pausing.set()
         result = asyncio.ensure_future(_result(execution))
         left = asyncio.ensure_future(leaving.wait())
         stopped = asyncio.ensure_future(stopping.wait())
+        paused = asyncio.ensure_future(pausing.wait())
         try:
-            await asyncio.wait({result, left, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({result, left, stopped, paused}, return_when=asyncio.FIRST_COMPLETED)
+            if pausing.is_set():
+                await execution.pause()
+                await asyncio.wait({result}, timeout=PAUSED_SECONDS)
             if stopping.is_set():
                 await execution.stop("Stopped", "by the test")
                 return await result
             return result.result() if result.done() else None
         finally:
-            for task in (result, left, stopped):
+            for task in (result, left, stopped, paused):
                 task.cancel()
 
 
@@ -216,7 +234,7 @@ def undisturbed(workflow: Workflow, **options: Any) -> Life:
     life = live(workflow, MemoryStore(), **options)
     assert life.end is not None
     assert not life.died
-    assert life.frames == 0
+    _check_frames(life)
     _check_ids(life.history)
     return life
 
@@ -225,13 +243,19 @@ def check(reference: Life, lives: list[Life]) -> None:
     """The last of the lives ended as the reference did, and together they did everything once."""
     last = lives[-1]
     assert last.end == reference.end
-    assert last.frames == 0
+    _check_frames(last)
     _check_ids(last.history)
     missing = Counter(chains(reference.history))
     missing.subtract(chains(last.history))
     wrong = {text: count for (_, text), count in missing.items() if count}
     assert not wrong, f"transitions missing (positive) or repeated (negative): {wrong}"
     _check_calls(reference, lives)
+
+
+def _check_frames(life: Life) -> None:
+    """What succeeded leaves no frames; the others keep theirs, to be redriven."""
+    assert life.end is not None
+    assert (life.frames == 0) == (life.end[0] == "SUCCEEDED")
 
 
 def _check_ids(history: list[JsonObject]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from asfn._json import JsonObject
 from asfn.engine import Engine
-from asfn.errors import EngineClosed, EngineFenced, InvalidArn, StoreError, UnroutedResource
+from asfn.errors import EngineFenced, InvalidArn, StoreError, UnroutedResource
 from asfn.runtime.liveness import EngineLock, is_dead, lock_path
 from asfn.store.memory import MemoryStore
 from asfn.store.sqlite import SqliteStore
@@ -44,8 +45,8 @@ async def _fenced_life(workflow: Workflow, store: MemoryStore, number: int, cloc
         execution = await engine.start("machine", workflow.input, name="x")
         with pytest.raises(EngineFenced):
             await execution.result()
-        with pytest.raises(EngineFenced):
-            await engine.start("machine", workflow.input, name="another")
+        await asyncio.sleep(1)
+        assert engine.running(ARN) is None  # registered anew, without what was taken over
     assert faulty.usurper is not None
     return Life(tasks.calls, [], faulty.commits, False, clock.now(), None, [], 0, set())
 
@@ -180,10 +181,55 @@ async def test_an_idle_engine_notices_that_it_was_fenced_and_stops_its_execution
         others = await usurper.other_engines(row)
         claimed = await usurper.claim(row, engine.clock.now(), dead=[other.id for other in others])
         assert [row.arn for row in claimed] == [execution.arn]
-        with pytest.raises(EngineClosed):
+        with pytest.raises(EngineFenced):
             await execution.result(timeout=20)
         assert engine.running(execution.arn) is None
+        for _ in range(500):
+            with suppress(EngineFenced):
+                other = await engine.start("m", 2)
+                break
+            await asyncio.sleep(0.02)
+        assert engine.running(other.arn) is not None
+        await usurper.retire_engine(row)
+        for _ in range(500):  # nobody runs the first one any more: it comes back with the next claim
+            if engine.running(execution.arn) is not None:
+                break
+            await asyncio.sleep(0.02)
+        assert engine.running(execution.arn) is not None
         await usurper.close()
+
+
+def test_a_fenced_engine_registers_anew_and_goes_on_with_new_executions() -> None:
+    async def main(clock: VirtualClock) -> None:
+        store = FaultyStore(MemoryStore(), fence_at=3)
+        calls: list[Any] = []
+
+        async def work(event: Any) -> Any:
+            calls.append(event)
+            await asyncio.sleep(1)
+            return event
+
+        async with Engine(store, clock=clock) as engine:
+            engine.register("work", work)
+            await engine.create_state_machine("m", machine(("One", task("work", "Two")), ("Two", task("work"))))
+            first = await engine.start("m", 1, name="first")
+            with pytest.raises(EngineFenced):
+                await first.result()
+            assert store.usurper is not None
+            await asyncio.sleep(1)
+            second = await engine.start("m", 2, name="second")
+            assert await second.result() == 2
+            assert calls == [1, 2, 2]
+            assert (await first.describe()).status == "RUNNING"
+            with pytest.raises(InvalidArn, match="another engine"):
+                await first.stop()
+            await store.retire_engine(store.usurper)
+        async with Engine(store, clock=clock) as engine:
+            engine.register("work", work)
+            again = await engine.execution(first.arn)
+            assert await again.result() == 1
+
+    run(main)
 
 
 @pytest.mark.real_time

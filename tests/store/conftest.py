@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
+from asfn.store.codec import GzipCodec
 from asfn.store.memory import MemoryStore
 from asfn.store.sqlite import SqliteStore
 
@@ -23,9 +24,10 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "flows.db"
 
 
-@pytest_asyncio.fixture(params=["memory", "sqlite"])
+@pytest_asyncio.fixture(params=["memory", "sqlite", "coded"])
 async def store(request: pytest.FixtureRequest, path: Path) -> AsyncIterator[Store]:
-    store: Store = MemoryStore() if request.param == "memory" else SqliteStore(path)
+    codec = GzipCodec() if request.param == "coded" else None
+    store: Store = MemoryStore() if request.param == "memory" else SqliteStore(path, codec=codec)
     await store.open()
     yield store
     await store.close()

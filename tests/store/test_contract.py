@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from asfn._json import Payload
 from asfn.errors import EngineFenced
 from asfn.store.protocol import CommitRefused, Store
-from asfn.store.records import ExecutionQuery, FrameRow, Progress, Segment
+from asfn.store.records import ExecutionQuery, FrameRow, Progress, Redrive, Segment
 from tests.store.samples import (
     LARGE_TEXT,
     MACHINE,
@@ -25,7 +26,7 @@ from tests.store.samples import (
 )
 
 if TYPE_CHECKING:
-    from asfn.store.records import Commit, EngineRow, ExecutionRow
+    from asfn.store.records import Commit, EngineRow, ExecutionRow, ExecutionStatus
 
 
 async def paths(store: Store, key: int) -> set[str]:
@@ -344,17 +345,109 @@ async def test_a_large_payload_comes_back_to_the_letter_wherever_it_stood(store:
 # The end
 
 
-async def test_a_final_status_ends_the_execution_and_drops_its_frames(store: Store, engine: EngineRow) -> None:
+@pytest.mark.parametrize("status", ["FAILED", "TIMED_OUT", "ABORTED"])
+async def test_what_ends_badly_keeps_its_frames(store: Store, engine: EngineRow, status: ExecutionStatus) -> None:
     await store.apply(engine, [start(1, engine)])
     await store.apply(engine, [progress(1, 1, 2, frames=[frame(""), frame("/a:0")])])
 
-    end = final("FAILED", None, error="E", cause="why", failed_state="Pay")
-    await store.apply(engine, [progress(1, 3, 4, frames=[frame("/b:0")], final=end)])
+    end = final(status, None, error="E", cause="why", failed_state="Pay")
+    await store.apply(engine, [progress(1, 3, 4, frames=[frame("", body=2)], final=end)])
 
-    expected = row(1, status="FAILED", stopped_at=99.5, error="E", cause="why", failed_state="Pay")
+    expected = row(1, status=status, stopped_at=99.5, error="E", cause="why", failed_state="Pay")
     assert await read(store, 1) == expected
-    assert await store.frames(1) == []
+    assert {kept.path: kept.body for kept in await store.frames(1)} == {"": '{"body":2}', "/a:0": '{"body":1}'}
     assert [item.last_id for item in await store.segments(1)] == [2, 4]
+
+
+async def test_what_succeeds_drops_its_frames(store: Store, engine: EngineRow) -> None:
+    await store.apply(engine, [start(1, engine)])
+    await store.apply(engine, [progress(1, 1, 2, frames=[frame(""), frame("/a:0")])])
+
+    await store.apply(engine, [progress(1, 3, 4, frames=[frame("/b:0")], final=final())])
+
+    assert (await read(store, 1)).status == "SUCCEEDED"
+    assert await store.frames(1) == []
+
+
+def redriven(row: ExecutionRow, engine: EngineRow, **changes: Any) -> Redrive:
+    again = replace(
+        row,
+        status="RUNNING",
+        redrive_count=row.redrive_count + 1,
+        redriven_at=200.5,
+        redrive_tokens=(("token", 200.5),),
+        owner=engine.id,
+    )
+    return Redrive(again, progress(row.key, 3, 3, frames=[frame("", body=3)], dropped=[""], **changes))
+
+
+async def test_a_redrive_sets_an_ended_execution_going_again(store: Store, engine: EngineRow) -> None:
+    end = final("FAILED", None, error="E", cause="why", failed_state="Pay")
+    await store.apply(engine, [start(1, engine)])
+    await store.apply(engine, [progress(1, 1, 2, frames=[frame(""), frame("/a:0")], final=end)])
+
+    assert await store.apply(engine, [redriven(await read(store, 1), engine)]) == [None]
+
+    again = await read(store, 1)
+    expected = row(1, redrive_count=1, redriven_at=200.5, redrive_tokens=(("token", 200.5),), owner=engine.id)
+    assert again == expected
+    assert [(kept.path, kept.body) for kept in await store.frames(1)] == [("", '{"body":3}')]
+    assert await store.last_event_id(1) == 3
+    await store.apply(engine, [progress(1, 4, 5, final=final())])
+    ended = await read(store, 1)
+    assert (ended.status, ended.redrive_count) == ("SUCCEEDED", 1)
+
+
+async def test_only_one_of_two_redrives_is_carried_out(store: Store, engine: EngineRow) -> None:
+    await store.apply(engine, [start(1, engine), progress(1, 1, 2, final=final("ABORTED", None))])
+    ended = await read(store, 1)
+
+    answers = await store.apply(engine, [redriven(ended, engine), redriven(ended, engine)])
+
+    assert answers[0] is None
+    assert answers[1] is not None
+    assert answers[1].status == "RUNNING"
+    assert await store.last_event_id(1) == 3
+    [again] = await store.apply(engine, [redriven(ended, engine)])
+    assert again is not None
+    assert again.redrive_count == 1
+
+
+async def test_a_success_is_not_redriven(store: Store, engine: EngineRow) -> None:
+    await store.apply(engine, [start(1, engine), progress(1, 1, 2, final=final())])
+    [answer] = await store.apply(engine, [redriven(await read(store, 1), engine)])
+    assert answer is not None
+    assert answer.status == "SUCCEEDED"
+    assert (await read(store, 1)).redrive_count == 0
+
+
+async def test_a_redrive_of_what_is_not_there_is_refused(store: Store, engine: EngineRow) -> None:
+    with pytest.raises(CommitRefused, match="cannot be redriven"):
+        await store.apply(engine, [redriven(row(1, status="FAILED"), engine)])
+
+
+async def test_an_end_a_redrive_and_another_end_fit_into_one_group(store: Store, engine: EngineRow) -> None:
+    await store.apply(engine, [start(1, engine)])
+    failed = row(1, status="FAILED")
+    await store.apply(
+        engine,
+        [
+            progress(1, 1, 2, final=final("FAILED", None, error="E")),
+            redriven(failed, engine),
+            progress(1, 4, 4, final=final("TIMED_OUT", None)),
+        ],
+    )
+    ended = await read(store, 1)
+    assert (ended.status, ended.error, ended.redrive_count) == ("TIMED_OUT", None, 1)
+    assert await store.last_event_id(1) == 4
+
+
+async def test_a_pause_stays_until_it_is_lifted_or_the_execution_ends(store: Store, engine: EngineRow) -> None:
+    await store.apply(engine, [start(1, engine), start(2, engine)])
+    await store.apply(engine, [Progress(1, paused=True), Progress(2, paused=True)])
+    assert [(await read(store, key)).paused for key in (1, 2)] == [True, True]
+    await store.apply(engine, [Progress(1, paused=False), progress(2, 1, 1, final=final())])
+    assert [(await read(store, key)).paused for key in (1, 2)] == [False, False]
 
 
 async def test_a_final_status_is_written_once(store: Store, engine: EngineRow) -> None:

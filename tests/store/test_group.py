@@ -91,7 +91,7 @@ def test_what_starts_and_ends_in_one_group_is_inserted_as_it_ended() -> None:
     group = plan_group(3, commits, {}, [])
 
     assert [(item.status, item.owner, item.error) for item in group.starts] == [("FAILED", None, "E")]
-    assert (group.finals, group.drops, group.frames) == ([], [], {})
+    assert (group.finals, group.drops, group.frames) == ([], [], {1: {"": frame("")}})
     assert original.row.status == "RUNNING"
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from asfn._json import Json, JsonObject
+    from asfn.store.protocol import Store
 
 SQS = "arn:aws:states:::sqs:sendMessage"
 DONE: JsonObject = {"Type": "Succeed"}
@@ -228,7 +229,8 @@ def test_a_store_that_died_in_a_test_can_be_left(coverage: Coverage) -> None:
     async def main() -> None:
         faulty = FaultyStore(MemoryStore())
         faulty.crashed.set()
-        await RecordingStore(faulty, coverage.observer(faulty)).close()
+        store = cast("Store", faulty)
+        await RecordingStore(store, coverage.observer(store)).close()
 
     run(main())
     assert coverage.machines == []

@@ -194,15 +194,19 @@ def test_a_callback_that_nobody_answers_times_out() -> None:
 def test_each_token_of_a_state_is_given_once_and_functions_get_theirs_too() -> None:
     async def test(engine: VirtualEngine) -> None:
         seen = []
-        engine.register("ask", lambda event: seen.append(event["token"]))
+
+        @engine.function("ask")
+        async def ask(event: dict[str, str]) -> None:
+            seen.append(event["token"])
+
         execution = await engine.start("each", [1, 2, 3])
         tokens = [await execution.wait_for_token("Ask") for _ in range(3)]
-        assert sorted(tokens) == sorted(seen)
         for number, token in enumerate(tokens):
             await engine.tasks.succeed(token, number)
         output = await execution.result()
         assert isinstance(output, list)
         assert sorted(map(str, output)) == ["0", "1", "2"]
+        assert sorted(tokens) == sorted(seen)
 
     parameters = {"FunctionName": "ask", "Payload": {"token.$": "$$.Task.Token"}}
     ask = task("arn:aws:states:::lambda:invoke.waitForTaskToken", Parameters=parameters)

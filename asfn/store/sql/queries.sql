@@ -85,7 +85,8 @@ SELECT x.key, x.arn, x.name, x.state_machine_arn, x.digest, x.type, x.role_arn,
     x.started_at, x.status, x.stopped_at,
     coalesce(x.output, (SELECT text FROM payloads p WHERE p.execution = x.key AND p.digest = x.output_digest)),
     x.error, x.cause, x.failed_state, x.redrive_count, x.redriven_at, x.owner, x.wake_at,
-    (SELECT json_group_object(t.name, t.value) FROM attributes t WHERE t.execution = x.key)
+    (SELECT json_group_object(t.name, t.value) FROM attributes t WHERE t.execution = x.key),
+    x.paused, x.redrive_tokens
 FROM executions x;
 
 -- name: select_standings
@@ -96,8 +97,9 @@ FROM executions x WHERE x.key IN (SELECT value FROM json_each(:keys));
 
 -- name: insert_execution
 INSERT INTO executions (key, arn, name, state_machine_arn, digest, type, role_arn, input, input_digest, started_at,
-    status, stopped_at, output, output_digest, error, cause, failed_state, redrive_count, redriven_at, owner, wake_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    status, stopped_at, output, output_digest, error, cause, failed_state, redrive_count, redriven_at, owner, wake_at,
+    paused, redrive_tokens)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_attribute
 INSERT INTO attributes (name, value, started_at, execution) VALUES (?, ?, ?, ?);
@@ -124,8 +126,17 @@ ON CONFLICT (execution, path) DO UPDATE SET body = excluded.body, texts = exclud
 -- name: finish_execution
 UPDATE executions
 SET status = ?2, stopped_at = ?3, output = ?4, output_digest = ?5, error = ?6, cause = ?7, failed_state = ?8,
-    owner = NULL, wake_at = NULL
+    owner = NULL, wake_at = NULL, paused = 0
 WHERE key = ?1;
+
+-- name: redrive_execution
+UPDATE executions
+SET status = 'RUNNING', stopped_at = NULL, error = NULL, cause = NULL, failed_state = NULL,
+    redrive_count = ?2, redriven_at = ?3, owner = ?4, redrive_tokens = ?5
+WHERE key = ?1;
+
+-- name: pause_execution
+UPDATE executions SET paused = ?2 WHERE key = ?1;
 
 -- name: park_execution
 UPDATE executions SET owner = NULL, wake_at = ?2 WHERE key = ?1;

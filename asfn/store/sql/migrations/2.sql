@@ -4,6 +4,11 @@
 -- How long finished executions are kept, in days; NULL: as the engine's limits say. Infinity (9e999): for ever.
 ALTER TABLE state_machines ADD COLUMN retention_days REAL;
 
+-- paused: 1 while an execution takes no new step. redrive_tokens: the last client tokens of RedriveExecution and when
+-- they came, a JSON array of [token, moment]; NULL: none.
+ALTER TABLE executions ADD COLUMN paused INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE executions ADD COLUMN redrive_tokens TEXT;
+
 -- Executions whose row is gone and whose other rows are still being deleted, a few at a time.
 CREATE TABLE purged (
     execution INTEGER PRIMARY KEY
