@@ -35,7 +35,7 @@ from asfn.runtime.handle import Execution, ExecutionInfo
 from asfn.runtime.inbox import Inbox
 from asfn.runtime.machines import Definition, Machines, StateMachineInfo
 from asfn.runtime.observers import Observer, Observers, StatusHook, StatusObserver
-from asfn.runtime.redrive import check_client_token, find_detour, redriven_row, refusal, repeated_at
+from asfn.runtime.redrive import check_client_token, find_detour, find_refusal, redriven_row, repeated_at
 from asfn.runtime.retention import Retention, check_retention
 from asfn.runtime.supervisor import Supervisor
 from asfn.runtime.term import Term
@@ -464,15 +464,6 @@ class Engine:
         """The run of an execution in this engine; None when it runs elsewhere or has ended. For handles."""
         return self._running().running(arn)
 
-    async def redrive_refusal(self, row: ExecutionRow) -> str | None:
-        """Why an execution cannot be redriven, in AWS's words; None when it can. For handles."""
-        self._running()
-        if row.status in ("RUNNING", "SUCCEEDED"):
-            return refusal(row, self.clock.now(), 0, self.limits, deleting=False)
-        deleting = await self.store.state_machine(row.state_machine_arn) is None
-        last_event_id = await self.store.last_event_id(row.key)
-        return refusal(row, self.clock.now(), last_event_id, self.limits, deleting)
-
     async def redrive(
         self, row: ExecutionRow, client_token: str | None, from_state: str | None, input: Json | None
     ) -> float:
@@ -484,7 +475,7 @@ class Engine:
             before = repeated_at(row, client_token, now)
             if before is not None:
                 return before
-        reason = await self.redrive_refusal(row)
+        reason = await find_refusal(self.store, row, now, self.limits)
         if reason is not None:
             raise ExecutionNotRedrivable(reason)
         detour = None

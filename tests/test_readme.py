@@ -66,9 +66,15 @@ def test_routes_to_lambda_can_be_made_as_shown(tmp_path: Path) -> None:
 
 
 def test_the_example_of_a_test_passes(tmp_path: Path) -> None:
-    (tmp_path / "test_example.py").write_text(block("ScriptedTasks"))
+    (tmp_path / "test_example.py").write_text(block("a_busy_bank"))
     done = run(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "test_example.py")
     assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout
+
+
+def test_an_engine_is_observed_as_shown(tmp_path: Path) -> None:
+    (tmp_path / "example.py").write_text(block("on_status_change"))
+    assert run(tmp_path, "example.py").returncode == 0
 
 
 def test_every_command_shown_is_one_that_asfn_knows(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ import click
 
 from asfn.cli.exits import Refused
 from asfn.cli.output import plain
+from asfn.errors import EngineClosed
+from asfn.limits import Limits
 from asfn.runtime.clock import SystemClock
 from asfn.runtime.handle import Execution, ExecutionInfo
 from asfn.store.records import ExecutionQuery
@@ -24,6 +26,7 @@ from asfn.store.sqlite import SqliteStore
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
+    from asfn._json import Json
     from asfn.runtime.clock import Clock
     from asfn.runtime.execution import Run
     from asfn.store.codec import Codec
@@ -104,11 +107,18 @@ class Look:
     def __init__(self, store: Store, database: str) -> None:
         self.store = store
         self.clock: Clock = SystemClock()
+        self.limits = Limits.aws()
         self._database = database
 
     def running(self, arn: str) -> Run | None:
         """None: whatever runs, runs elsewhere."""
         return None
+
+    async def redrive(
+        self, row: ExecutionRow, client_token: str | None, from_state: str | None, input: Json | None
+    ) -> float:
+        """Raises EngineClosed: that takes an engine."""
+        raise EngineClosed(f"{row.arn} is only looked at: an engine is needed to redrive it")
 
     async def executions(
         self,

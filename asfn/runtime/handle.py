@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from asfn.errors import ExecutionDoesNotExist, ExecutionFailed, InvalidArn
 from asfn.runtime.history import shapes
+from asfn.runtime.redrive import find_refusal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from asfn._json import Json, JsonObject
+    from asfn.limits import Limits
     from asfn.runtime.clock import Clock
     from asfn.runtime.execution import Run
     from asfn.runtime.redrive import RedriveStatus
@@ -87,12 +89,10 @@ class Executions(Protocol):
 
     store: Store
     clock: Clock
+    limits: Limits
 
     def running(self, arn: str) -> Run | None:
         """The run of this execution in this engine, None when it runs elsewhere or has ended."""
-
-    async def redrive_refusal(self, row: ExecutionRow) -> str | None:
-        """Why an execution cannot be redriven, None when it can."""
 
     async def redrive(
         self, row: ExecutionRow, client_token: str | None, from_state: str | None, input: Json | None
@@ -162,7 +162,7 @@ class Execution:
         info = ExecutionInfo.of(row)
         if row.type == "EXPRESS":
             return info
-        reason = await self._engine.redrive_refusal(row)
+        reason = await find_refusal(self._engine.store, row, self._engine.clock.now(), self._engine.limits)
         return replace(
             info, redrive_status="REDRIVABLE" if reason is None else "NOT_REDRIVABLE", redrive_status_reason=reason
         )

@@ -59,6 +59,14 @@ def refusal(row: ExecutionRow, now: float, last_event_id: int, limits: Limits, d
     return None
 
 
+async def find_refusal(store: Store, row: ExecutionRow, now: float, limits: Limits) -> str | None:
+    """The same of a row of this store: reads what the rules ask for."""
+    if row.status in ("RUNNING", "SUCCEEDED"):
+        return refusal(row, now, 0, limits, deleting=False)
+    deleting = await store.state_machine(row.state_machine_arn) is None
+    return refusal(row, now, await store.last_event_id(row.key), limits, deleting)
+
+
 def repeated_at(row: ExecutionRow, client_token: str, now: float) -> float | None:
     """When this very request was carried out within the last 15 minutes; None when it is a new one (api.md 4)."""
     for token, at in row.redrive_tokens:

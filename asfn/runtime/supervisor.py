@@ -227,7 +227,7 @@ class Supervisor:
     def _ended(self, run: Run) -> None:
         if self._runs.get(run.row.arn) is run:
             del self._runs[run.row.arn]
-            if run.error is not None and run.row.type == "STANDARD":
+            if run.error is not None and not isinstance(run.error, EngineFenced) and run.row.type == "STANDARD":
                 self._broken[run.row.arn] = run
         if not self._runs:
             idle, self._idle = self._idle, []

@@ -15,7 +15,7 @@ from asfn.store.records import ExecutionQuery, Progress, Segment
 from asfn.store.sqlite import SqliteStore
 from asfn.store.sqlite_file import APPLICATION_ID, MIGRATIONS, SqliteFile
 from asfn.testing.loop import VirtualClock, run
-from tests.store.samples import LARGE_TEXT, execution_arn, final, frame, machine_row, progress, row, start
+from tests.store.samples import LARGE_TEXT, MACHINE, execution_arn, final, frame, machine_row, progress, row, start
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -437,3 +437,63 @@ def test_virtual_time_stands_still_while_sqlite_works(path: Path) -> None:
         return [worked - began, clock.now() - began]
 
     assert run(main, seed=5) == [0.0, 3_600.0]
+
+
+async def test_a_file_of_version_1_keeps_all_it_has_and_learns_what_is_new(path: Path) -> None:
+    old = SqliteFile(path, migrations=MIGRATIONS[:1])
+    await old.open()
+    large = Payload.parse(LARGE_TEXT)
+    for sql, values in (
+        ("definitions VALUES (?, ?)", ("d1", "{}")),
+        ("state_machines VALUES (?, 'orders', 'STANDARD', 'd1', 'role', 1, 2, NULL)", (MACHINE,)),
+        ("segments VALUES (1, 1, 2, '[1,2]', ?)", (f'["{{}}",{{"sha256":"{large.digest}"}}]',)),
+        ("payloads VALUES (1, ?, ?)", (large.digest, LARGE_TEXT)),
+        ("frames VALUES (2, '', '1', '[\"{}\"]')", ()),
+        ("tokens VALUES ('t', 2, '', 'open', NULL, 1, NULL, NULL)", ()),
+    ):
+        await old.write(f"INSERT INTO {sql}", values)  # type: ignore[arg-type]  # values by position
+    for key, status, stopped_at in ((1, "FAILED", 9.0), (2, "RUNNING", None)):
+        await old.write(
+            "INSERT INTO executions (key, arn, name, state_machine_arn, digest, type, role_arn, status, started_at, "
+            "stopped_at, redrive_count, input) VALUES (?, ?, ?, ?, 'd1', 'STANDARD', 'role', ?, 1, ?, 0, '{}')",
+            (key, execution_arn(f"old-{key}"), f"old-{key}", MACHINE, status, stopped_at),  # type: ignore[arg-type]
+        )
+    await old.close()
+
+    store = SqliteStore(path)
+    await store.open()
+    engine = await store.register_engine(100.0, 30.0)
+    assert [row.key for row in await store.claim(engine, 100.0)] == [2]
+    assert [item.path for item in await store.frames(2)] == [""]
+    assert [[payload.text for payload in item.texts] for item in await store.segments(1)] == [["{}", LARGE_TEXT]]
+    machine = await store.state_machine(MACHINE)
+    assert machine is not None
+    assert (machine.digest, machine.retention_days) == ("d1", None)
+    machine.retention_days = 7
+    await store.put_state_machine(machine)
+    assert await store.state_machine(MACHINE) == machine
+    archive = await store.archive(execution_arn("old-2"))
+    assert archive is not None
+    assert [token.token for token in archive.tokens] == ["t"]
+    assert [row.key for row in await store.finished(MACHINE, "FAILED", before=50.0)] == [1]
+    assert await store.bury([1], 50.0) == 1
+    while await store.sweep(1):
+        pass
+    assert await store.segments(1) == []
+    await store.close()
+    assert query(path, "PRAGMA user_version") == [(len(MIGRATIONS),)]
+
+
+async def test_an_older_file_may_be_migrated_while_others_wait_to_open_it(path: Path) -> None:
+    old = SqliteFile(path, migrations=MIGRATIONS[:1])
+    await old.open()
+    await old.write("INSERT INTO definitions VALUES ('d1', '{}')", {})
+
+    stores = [SqliteStore(path) for _ in range(4)]
+    await asyncio.gather(*(store.open() for store in stores))
+
+    assert [await store.definition("d1") for store in stores] == ["{}"] * 4
+    assert await old.rows("SELECT text FROM definitions") == [("{}",)]  # whoever has it open reads on
+    for store in stores:
+        await store.close()
+    await old.close()
