@@ -118,17 +118,21 @@ class Run:
             return
         self._interpreter.paused = True
         try:
-            await self._interpreter.journal.hold(True)
-        except BaseException:
+            await asyncio.shield(self._interpreter.journal.hold(True))
+        except Exception:
             self._interpreter.resume()
             raise
-        self.row.paused = True
+        self._interpreter.paused = True  # also after a resume that was under way
 
     async def resume(self) -> None:
         """Go on, as soon as that is durable."""
         if self.final is None:
-            await self._interpreter.journal.hold(False)
-            self.row.paused = False
+            lifting = self._interpreter.journal.hold(False)
+            lifting.add_done_callback(self._lifted)  # also when the caller goes away
+            await asyncio.shield(lifting)
+
+    def _lifted(self, lifting: asyncio.Future[ExecutionRow | None]) -> None:
+        if not lifting.cancelled() and lifting.exception() is None:
             self._interpreter.resume()
 
     def park(self, error: EngineFenced | None = None) -> asyncio.Task[None] | None:

@@ -146,9 +146,9 @@ class Journal:
         assert pending is not None
         return pending
 
-    async def hold(self, paused: bool) -> None:
-        """Return when it is durable that the execution is paused, or is not any more."""
-        await asyncio.shield(self._queue.submit(Progress(self.key, paused=paused)))
+    def hold(self, paused: bool) -> asyncio.Future[ExecutionRow | None]:
+        """A future that is done when it is durable that the execution is paused, or is not any more."""
+        return self._queue.submit(Progress(self.key, paused=paused))
 
     def watch(self) -> asyncio.Future[None]:
         """A future that is done after the next commit of this journal."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _SQL: Final = named(load("housekeeping.sql"))
 _SWEEPS: Final = tuple(name for name in _SQL if name.startswith("sweep_"))
 _GRAVES: Final = 100
+_PAYLOAD_WEIGHT: Final = 8  # a payload may be large: to delete one takes as long as to delete so many other rows
 _DEFINITIONS: Final = 100
 
 
@@ -104,13 +105,16 @@ async def _bury(keys: Sequence[int], before: float, transaction: Transaction) ->
 async def _sweep(limit: int, transaction: Transaction) -> int:
     graves = [key for (key,) in await transaction.rows(_SQL["select_buried"], {"limit": min(limit, _GRAVES)})]
     keys = encode([*graves])
-    left = limit
+    deleted, left = 0, limit
     for name in _SWEEPS:
-        left -= len(await transaction.rows(_SQL[name], {"keys": keys, "limit": left}))
+        weight = _PAYLOAD_WEIGHT if name == "sweep_payloads" else 1
+        rows = len(await transaction.rows(_SQL[name], {"keys": keys, "limit": max(left // weight, 1)}))
+        deleted += rows
+        left -= rows * weight
         if left <= 0:
-            return limit
+            return deleted
     await transaction.rows(_SQL["delete_buried"], {"keys": keys})
-    return limit - left + len(graves)
+    return deleted + len(graves)
 
 
 async def _forget_definitions(now: float, grace_seconds: float, transaction: Transaction) -> int:

@@ -138,7 +138,7 @@ class FaultyStore:
 
         return forward
 
-    async def bury(self) -> None:
+    async def disconnect(self) -> None:
         """Close the wrapped store's connections, as the system does for a process that died."""
         await self.store.close()
 

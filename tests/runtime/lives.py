@@ -156,7 +156,7 @@ def live(
         await asyncio.wait({working, crash}, return_when=asyncio.FIRST_COMPLETED)
         died, over_at, calls = faulty.crashed.is_set(), clock.now(), list(tasks.calls)
         if died:
-            await faulty.bury()
+            await faulty.disconnect()
         crash.cancel()
         await store.open()
         row = await store.execution(ARN)

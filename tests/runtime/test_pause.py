@@ -259,6 +259,24 @@ def test_a_pause_that_cannot_be_stored_is_none() -> None:
     run(main)
 
 
+def test_the_last_of_pauses_and_resumes_counts() -> None:
+    async def main(clock: VirtualClock) -> None:
+        bench = Bench(clock)
+        async with bench.engine:
+            execution = await bench.start(TWO, 1)
+            await execution.pause()
+            await asyncio.gather(execution.resume(), execution.pause())
+            await asyncio.sleep(50)
+            assert len(bench.begun) <= 1
+            assert (await execution.describe()).paused
+            resuming = asyncio.ensure_future(execution.resume())
+            await asyncio.sleep(0)
+            resuming.cancel()  # the caller goes away
+            assert await execution.result() == 1
+
+    run(main)
+
+
 def test_an_express_execution_is_not_paused() -> None:
     async def main(clock: VirtualClock) -> None:
         bench = Bench(clock)

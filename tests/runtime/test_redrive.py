@@ -27,8 +27,8 @@ from asfn.store.records import Redrive
 from asfn.store.sqlite import SqliteStore
 from asfn.testing.faults import FaultyStore
 from asfn.testing.loop import DEFAULT_START_AT, VirtualClock, run
-from tests.runtime.lives import ARN, chains
-from tests.runtime.workflows import RETRY, each, machine, parallel, task
+from tests.runtime.lives import ARN, Reply, Tasks, chains
+from tests.runtime.workflows import JOB, RETRY, each, machine, parallel, task
 
 DAY = 86_400.0
 CALLBACK = "arn:aws:states:::lambda:invoke.waitForTaskToken"
@@ -611,6 +611,46 @@ def test_a_redrive_from_a_state_that_is_not_there_or_was_never_entered_is_refuse
             assert (await execution.describe()).status == "FAILED"
             await execution.redrive(from_state="Three", input={"n": 9})
             assert await execution.result() == {"n": 9, "one": {"n": 1}}
+
+    on_loop(main)
+
+
+def test_those_who_watch_are_told_that_the_execution_runs_again() -> None:
+    async def main(clock: VirtualClock) -> None:
+        script = Switch("Work")
+        bench = Bench(clock, script)
+        told: list[tuple[str, int]] = []
+        bench.engine.on_status_change(lambda info: told.append((info.status, info.redrive_count)))
+        async with bench.engine:
+            execution = await bench.fail(machine(("Work", task("work", "After")), ("After", task("work"))), 1)
+            script.broken.clear()
+            await execution.redrive()
+            events = [event async for event in execution.events()]
+            assert events == await execution.history()
+            await execution.result()
+        assert told == [("RUNNING", 0), ("FAILED", 0), ("RUNNING", 1), ("SUCCEEDED", 1)]
+
+    on_loop(main)
+
+
+def test_a_job_that_was_stopped_is_submitted_again() -> None:
+    async def main(clock: VirtualClock) -> None:
+        def reply(state: str, payload: Any, attempt: int) -> Reply:
+            return Reply({"n": 1}, job=True, seconds=60)
+
+        tasks = Tasks(reply, clock)
+        async with Engine(clock=clock, resolver=tasks) as engine:
+            job: JsonObject = {"Type": "Task", "Resource": JOB, "Parameters": {"n": 1}, "End": True}
+            await engine.create_state_machine("machine", machine(("Both", parallel(machine(("Job", job))))))
+            execution = await engine.start("machine", 1, name="x")
+            await asyncio.sleep(10)
+            await execution.stop()
+            await asyncio.sleep(10)
+            assert len(tasks.cancelled) == 1
+            await execution.redrive()
+            assert await execution.result() == [{"n": 1, "key": tasks.calls[1].idempotency_key}]
+            assert tasks.calls[0].idempotency_key != tasks.calls[1].idempotency_key
+            assert len(tasks.cancelled) == 1
 
     on_loop(main)
 
