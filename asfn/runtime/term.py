@@ -7,6 +7,7 @@ the executions it owns. When another engine has taken over, the term ends and th
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from asfn.runtime.calls import Calls
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from asfn.runtime.supervisor import Supervisor
     from asfn.store.protocol import Store
     from asfn.store.records import EngineRow
+
+logger = logging.getLogger("asfn.term")
 
 
 class Term:
@@ -81,6 +84,9 @@ class Term:
             await asyncio.wait({fenced, self._watching or fenced}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             fenced.cancel()
+        watching = self._watching
+        if watching is not None and watching.done() and not watching.cancelled() and watching.exception() is not None:
+            logger.error("the lease is not renewed any more", exc_info=watching.exception())
 
     async def abandon(self) -> None:
         """The executions are another engine's: cancel them here, and write nothing."""

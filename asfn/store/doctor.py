@@ -98,7 +98,7 @@ def repair(path: str, report: Report, *, has_died: Callable[[int, float], bool])
     """
     with closing(_connect(f"file:{quote(path)}?mode=rw", path)) as connection, _refusals(path):
         connection.execute("BEGIN IMMEDIATE")
-        leases = {id_: lease_until for id_, lease_until, _, _ in connection.execute(_SQL["select_engines"])}
+        leases = {id_: lease_until for id_, lease_until, _ in connection.execute(_SQL["select_engines"])}
         for id_ in report.dead_engines:
             if id_ in leases and has_died(id_, leases[id_]):
                 connection.execute(_SQL["repair_engine_executions"], (id_,))
@@ -259,7 +259,7 @@ class _Examination:
             self._report.add("orphan", f"there is no execution {key}, and {what} of it", repairable=True)
 
     def _engines(self, has_died: Callable[[int, float], bool]) -> None:
-        for id_, lease_until, _, count in self._rows("select_engines"):
+        for id_, lease_until, count in self._rows("select_engines"):
             if has_died(id_, lease_until):
                 self._report.dead_engines.append(id_)
                 self._report.add(

@@ -728,6 +728,39 @@ def test_a_process_that_dies_at_any_commit_of_a_redriven_run_is_followed_by_one_
         assert len(set(more)) == len(more)
 
 
+def test_a_process_that_dies_while_it_recovers_a_redriven_run_is_followed_by_another() -> None:
+    endings = set()
+    for first_at, second_at in [(first, second) for first in range(1, 9) for second in range(1, 8)]:
+        endings.add(tuple(run_with_two_deaths(first_at, second_at)))
+    assert len(endings) == 1
+
+
+def run_with_two_deaths(first_at: int, second_at: int) -> list[str]:
+    """What the redriven execution recorded in the end, sorted."""
+
+    async def first(clock: VirtualClock) -> tuple[MemoryStore, float]:
+        store, _ = await failed_store(clock)
+        await redriven_life(store, clock, {"crash_after": first_at})
+        return store, clock.now()
+
+    store, over_at = run(first)
+
+    async def second(clock: VirtualClock) -> float:
+        await redriven_life(store, clock, {"crash_after": second_at})
+        return clock.now()
+
+    over_at = run(second, start_at=over_at + 100)
+
+    async def third(clock: VirtualClock) -> list[JsonObject]:
+        await redriven_life(store, clock, {})
+        return await history_of(store, clock)
+
+    history = run(third, start_at=over_at + 100)
+    assert [event["id"] for event in history] == list(range(1, len(history) + 1))
+    assert types(history).count("ExecutionRedriven") == 1
+    return sorted(text for _, text in chains(history))
+
+
 def test_a_file_keeps_what_a_redrive_in_another_process_needs(tmp_path: Path) -> None:
     path = tmp_path / "redrive.db"
     script = Switch(4)

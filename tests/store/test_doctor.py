@@ -197,6 +197,12 @@ async def test_executions_of_a_dead_engine_are_given_up_and_those_of_a_living_on
         assert connection.execute("SELECT owner FROM executions WHERE key = 1").fetchone() == (9,)
 
 
+async def test_an_engine_that_was_taken_over_is_no_finding(path: Path) -> None:
+    await fill(path)
+    harm(path, "INSERT INTO engines VALUES (9, 2, 5, 0)")
+    assert told(look(path)) == []
+
+
 async def test_executions_that_are_being_purged_are_no_orphans(path: Path) -> None:
     await fill(path)
     store = SqliteStore(path)

@@ -108,9 +108,11 @@ WHERE owner IS NOT NULL
     AND (status <> 'RUNNING' OR NOT EXISTS (SELECT 1 FROM engines e WHERE e.id = executions.owner));
 
 -- name: select_engines
-SELECT e.id, e.lease_until, e.registered_at,
-    (SELECT count(*) FROM executions x WHERE x.status = 'RUNNING' AND x.owner = e.id)
-FROM engines e ORDER BY e.id;
+-- One that was taken over (epoch above 1) owns nothing any more, and its row goes when its lease has ended.
+SELECT e.id, e.lease_until, (SELECT count(*) FROM executions x WHERE x.status = 'RUNNING' AND x.owner = e.id)
+FROM engines e
+WHERE e.epoch = 1 OR EXISTS (SELECT 1 FROM executions x WHERE x.status = 'RUNNING' AND x.owner = e.id)
+ORDER BY e.id;
 
 -- name: repair_engine_executions
 UPDATE executions SET owner = NULL, wake_at = NULL WHERE status = 'RUNNING' AND owner = ?1;
