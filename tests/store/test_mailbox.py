@@ -307,5 +307,6 @@ def test_every_query_of_the_mailbox_finds_its_rows_by_an_index(name: str) -> Non
     steps = [step[3] for step in connection.execute(f"EXPLAIN QUERY PLAN {QUERIES[name]}", nothing)]
     connection.close()
 
-    scans = [step for step in steps if step.startswith("SCAN ") and "VIRTUAL TABLE" not in step]
+    own = ("SCAN CONSTANT ROW", "SCAN closed")  # the row of the statement's own parameters
+    scans = [step for step in steps if step.startswith("SCAN ") and "VIRTUAL TABLE" not in step and step not in own]
     assert [step for step in scans if "USING COVERING INDEX" not in step and "USING INDEX" not in step] == []

@@ -68,7 +68,8 @@ WHERE NOT EXISTS (SELECT 1 FROM executions x WHERE x.key = c.execution)
 GROUP BY execution;
 
 -- name: repair_orphan
-INSERT INTO purged (execution) SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM executions WHERE key = ?1)
+INSERT INTO purged (execution)
+SELECT orphan FROM (SELECT ? AS orphan) WHERE NOT EXISTS (SELECT 1 FROM executions WHERE key = orphan)
 ON CONFLICT DO NOTHING;
 
 -- name: select_left_frames
@@ -115,7 +116,7 @@ WHERE e.epoch = 1 OR EXISTS (SELECT 1 FROM executions x WHERE x.status = 'RUNNIN
 ORDER BY e.id;
 
 -- name: repair_engine_executions
-UPDATE executions SET owner = NULL, wake_at = NULL WHERE status = 'RUNNING' AND owner = ?1;
+UPDATE executions SET owner = NULL, wake_at = NULL WHERE status = 'RUNNING' AND owner = ?;
 
 -- name: repair_engine
-DELETE FROM engines WHERE id = ?1;
+DELETE FROM engines WHERE id = ?;

@@ -5,9 +5,11 @@ INSERT INTO tokens (token, execution, path, state, created_at) VALUES (?, ?, ?, 
 
 -- name: close_token
 -- The task has moved on: what came of the token is not needed any more.
+WITH closed (token, at) AS (VALUES (?, ?))
 UPDATE tokens
-SET state = CASE state WHEN 'open' THEN 'closed' ELSE state END, outcome = NULL, settled_at = coalesce(settled_at, ?2)
-WHERE token = ?1;
+SET state = CASE state WHEN 'open' THEN 'closed' ELSE state END, outcome = NULL,
+    settled_at = coalesce(settled_at, closed.at)
+FROM closed WHERE tokens.token = closed.token;
 
 -- name: settle_tokens
 -- :settlements holds [token, state, outcome, at, unless_beat_after] arrays, each token once.
@@ -51,7 +53,7 @@ SELECT arn, name, created_at FROM activities ORDER BY name, arn;
 INSERT INTO activity_tasks (token, activity_arn, execution, input, scheduled_at) VALUES (?, ?, ?, ?, ?);
 
 -- name: delete_activity_task
-DELETE FROM activity_tasks WHERE token = ?1;
+DELETE FROM activity_tasks WHERE token = ?;
 
 -- name: take_activity_task
 UPDATE activity_tasks SET worker_name = :worker_name, taken_at = :now

@@ -111,35 +111,44 @@ INSERT INTO payloads (execution, digest, text) VALUES (?, ?, ?) ON CONFLICT DO N
 INSERT INTO segments (execution, first_id, last_id, body, texts) VALUES (?, ?, ?, ?, ?);
 
 -- name: delete_frames_below
--- A path and everything below it. Paths from ?2 up to ?2 || '0' are those that begin with ?2 and go on with a
+-- A path and everything below it. Paths from the top up to top || '0' are those that begin with it and go on with a
 -- character before '0'; of them only '/' (the last before '0') leads to a child.
+WITH dropped (execution, top) AS (VALUES (?, ?))
 DELETE FROM frames
-WHERE execution = ?1 AND path >= ?2 AND path < ?2 || '0' AND (path = ?2 OR path >= ?2 || '/');
+WHERE execution = (SELECT execution FROM dropped)
+    AND path >= (SELECT top FROM dropped) AND path < (SELECT top || '0' FROM dropped)
+    AND (path = (SELECT top FROM dropped) OR path >= (SELECT top || '/' FROM dropped));
 
 -- name: delete_frames
-DELETE FROM frames WHERE execution = ?1;
+DELETE FROM frames WHERE execution = ?;
 
 -- name: upsert_frame
 INSERT INTO frames (execution, path, body, texts) VALUES (?, ?, ?, ?)
 ON CONFLICT (execution, path) DO UPDATE SET body = excluded.body, texts = excluded.texts;
 
 -- name: finish_execution
+WITH final (key, status, stopped_at, output, output_digest, error, cause, failed_state) AS (
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+)
 UPDATE executions
-SET status = ?2, stopped_at = ?3, output = ?4, output_digest = ?5, error = ?6, cause = ?7, failed_state = ?8,
-    owner = NULL, wake_at = NULL, paused = 0
-WHERE key = ?1;
+SET status = final.status, stopped_at = final.stopped_at, output = final.output, output_digest = final.output_digest,
+    error = final.error, cause = final.cause, failed_state = final.failed_state, owner = NULL, wake_at = NULL, paused = 0
+FROM final WHERE executions.key = final.key;
 
 -- name: redrive_execution
+WITH redriven (key, count, at, owner, tokens) AS (VALUES (?, ?, ?, ?, ?))
 UPDATE executions
 SET status = 'RUNNING', stopped_at = NULL, error = NULL, cause = NULL, failed_state = NULL,
-    redrive_count = ?2, redriven_at = ?3, owner = ?4, redrive_tokens = ?5
-WHERE key = ?1;
+    redrive_count = redriven.count, redriven_at = redriven.at, owner = redriven.owner, redrive_tokens = redriven.tokens
+FROM redriven WHERE executions.key = redriven.key;
 
 -- name: pause_execution
-UPDATE executions SET paused = ?2 WHERE key = ?1;
+WITH change (key, paused) AS (VALUES (?, ?))
+UPDATE executions SET paused = change.paused FROM change WHERE executions.key = change.key;
 
 -- name: park_execution
-UPDATE executions SET owner = NULL, wake_at = ?2 WHERE key = ?1;
+WITH parked (key, wake_at) AS (VALUES (?, ?))
+UPDATE executions SET owner = NULL, wake_at = parked.wake_at FROM parked WHERE executions.key = parked.key;
 
 -- name: select_frames
 SELECT path, body, texts FROM frames WHERE execution = :key;
