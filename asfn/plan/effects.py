@@ -40,6 +40,11 @@ class Success:
         self.assigned = assigned
 
 
+def _writable(text: str | None) -> str | None:
+    """The text as a history can hold it: a lone surrogate, which UTF-8 has no place for, becomes `?` as in Java [U]."""
+    return text if text is None or text.isascii() else text.encode(errors="replace").decode()
+
+
 class Failure:
     """A bad end: error name and cause, each None when there is none.
 
@@ -57,8 +62,8 @@ class Failure:
         location: str | None = None,
         state: str | None = None,
     ) -> None:
-        self.error = error
-        self.cause = cause
+        self.error = _writable(error)
+        self.cause = _writable(cause)
         self.kind = kind
         self.location = location
         self.state = state

@@ -49,7 +49,7 @@ def check_input(number: int) -> str:
         verdict, definition = judge(case)
     if definition is not None and "DISTRIBUTED" not in json.dumps(definition):
         with at_most(MACHINE_SECONDS):
-            grown = foreign(definition, case.type, number)
+            grown = foreign(definition, number)
             check_ran(grown, run_grown(grown, None))
     return verdict
 

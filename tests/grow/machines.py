@@ -73,10 +73,13 @@ class _AnyScripts(dict[str, Script]):
         return Script(shape, ("Flaky", "States.TaskFailed", None), fails=0.1, huge=0.01, callback=True)
 
 
-def foreign(definition: JsonObject, type: Literal["STANDARD", "EXPRESS"], seed: int) -> Grown:
-    """A definition that was not grown, with an input and tasks that hardly fit it."""
+def foreign(definition: JsonObject, seed: int) -> Grown:
+    """A definition that was not grown, with an input and tasks that hardly fit it.
+
+    It may loop without end, and is no Express machine: nothing but the length of its history ends it on virtual time.
+    """
     rng = Random(seed)
-    return Grown(definition, sample(rng, grow_shape(rng)), _AnyScripts(), type, True, seed)
+    return Grown(definition, sample(rng, grow_shape(rng)), _AnyScripts(), "STANDARD", True, seed)
 
 
 def grow_from(rng: Random, size: int = 14, seed: int = 0) -> Grown:

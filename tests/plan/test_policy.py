@@ -71,3 +71,9 @@ def test_zero_attempts_never_retry() -> None:
 )
 def test_missing_parts_of_an_error_output_depend_on_its_source(failure: Failure, output: object) -> None:
     assert failure.error_output() == output
+
+
+def test_a_failure_holds_only_text_that_a_history_can_keep() -> None:
+    failure = Failure("Bad\ud800Name", "\ude00 and \U0001f600")
+    assert failure.error_output() == {"Error": "Bad?Name", "Cause": "? and \U0001f600"}
+    assert Failure(None, None).error is None
