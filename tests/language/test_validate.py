@@ -582,3 +582,10 @@ def test_no_value_in_any_field_gives_an_exception_and_what_is_accepted_can_be_bu
 @pytest.mark.parametrize("state", RICH, ids=lambda state: state["Type"])
 def test_the_rich_states_are_right_as_they_stand(state: dict[str, Any]) -> None:
     assert errors(machine(state)) in ([], [(None, "Workflow has no terminal state")])
+
+
+def test_a_finding_about_a_path_with_an_escaped_lone_surrogate_can_be_printed() -> None:
+    state = {"Type": "Pass", "Parameters": {"x.$": "$.a\\uD800b($.c)"}, "End": True}
+    findings = validate({"StartAt": "S", "States": {"S": state}})
+    assert findings
+    assert all(f"{finding.message}{finding.suggestion}".encode() for finding in findings)

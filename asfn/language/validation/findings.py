@@ -92,9 +92,22 @@ class Findings:
                 position = document.position(place)
             line, column = position or (None, None)
             result.append(
-                Diagnostic(item.severity, item.code, item.message, item.pointer, line, column, item.suggestion)
+                Diagnostic(
+                    item.severity,
+                    item.code,
+                    _writable(item.message),
+                    item.pointer,
+                    line,
+                    column,
+                    None if item.suggestion is None else _writable(item.suggestion),
+                )
             )
         return result
+
+
+def _writable(text: str) -> str:
+    """A text that can be printed and stored: a lone surrogate, which an escape in a path may make, is shown escaped."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 class _Order:
