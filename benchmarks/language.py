@@ -1,8 +1,8 @@
 """`python -m benchmarks.language [--json OUT] [--quick]`: what the language costs, beside yardsticks of the same run.
 
 Compiling: every valid definition of ../shared/corpus read, checked and compiled, beside decoding its JSON alone.
-A transition: one Pass or Choice state begun with a reference path, a filter, JSONata, and JSONata that does not touch a
-200 KB state input, beside the same work written by hand in Python.
+A transition: one Pass or Choice state begun with a reference path, a filter, a deep scan, JSONata, and JSONata that
+does not touch a 200 KB state input, beside the same work written by hand in Python.
 """
 
 from __future__ import annotations
@@ -109,6 +109,13 @@ def measure_transitions(quick: bool) -> list[Row]:
     def add(value: Any) -> Any:
         return sum(line["price"] for line in value["order"]["lines"] if line["price"] > 4)
 
+    def below(value: Any) -> list[Any]:
+        found = [value.get("price")] if isinstance(value, dict) else []
+        for child in value.values() if isinstance(value, dict) else value:
+            if isinstance(child, (dict, list)):
+                found += below(child)
+        return found
+
     return [
         measure_state(
             "reference path",
@@ -122,6 +129,13 @@ def measure_transitions(quick: bool) -> list[Row]:
             {"Type": "Pass", "Parameters": {"cheap.$": "$.order.lines[?(@.price < 5)].sku"}, "Next": "N"},
             order,
             lambda value: {"cheap": [line["sku"] for line in value["order"]["lines"] if line["price"] < 5]},
+            quick,
+        ),
+        measure_state(
+            "deep scan",
+            {"Type": "Pass", "Parameters": {"all.$": "$..price"}, "Next": "N"},
+            order,
+            lambda value: {"all": [price for price in below(value) if price is not None]},
             quick,
         ),
         measure_state(

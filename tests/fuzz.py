@@ -11,6 +11,7 @@ import argparse
 import multiprocessing
 import os
 import queue
+import signal
 import sys
 import time
 import traceback
@@ -85,6 +86,7 @@ def _place(error: BaseException) -> str:
 
 def work(worker: int, jobs: int, options: argparse.Namespace, skip: int, current: Any, results: Any) -> None:
     """One process: every jobs-th case. current: the case at hand, for the watch.   skip: cases done before."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # else asyncio takes it over at every run, which costs a twentieth
     ends_at = time.monotonic() + options.seconds if options.seconds else None
     counts: Counter[tuple[str, str]] = Counter()
     told_at = time.monotonic()

@@ -1,6 +1,6 @@
 """The grammar of paths: text to steps, by recursive descent over Jayway's dialect (asl.md section 4).
 
-Nothing is evaluated here: `paths.py` makes accessors of reference paths, `path_nodes.py` evaluates the rest.
+Nothing is evaluated here: `paths.py` makes accessors of reference paths, `path_nodes.py` a tree of the rest.
 Texts are hostile: length, number of steps and nesting are bounded, and every refusal is a PathSyntaxError.
 """
 

@@ -1,8 +1,9 @@
-"""Evaluation of paths that are no reference paths, with jsonpath-ng's nodes and our own for what it lacks.
+"""The tree of a path that is no reference path: jsonpath-ng's nodes, and our own for what it lacks.
 
 Semantics are Jayway's (asl.md 4.2): loose `==`, filters that test an object itself, one object for several
-names, scans in document order. Imported by `paths.py` on use only: importing jsonpath_ng costs tens of
-milliseconds. One evaluation visits a bounded number of values.
+names, scans in document order. `find` of the nodes says it plainly, one match at a time; what evaluates paths is
+`path_closures.py`, made of the same tree and ten times as fast, and tests hold the two together. Imported on use only:
+jsonpath_ng costs tens of milliseconds. One evaluation visits a bounded number of values.
 """
 
 from __future__ import annotations
@@ -36,10 +37,12 @@ from asfn.language.path_steps import (
     is_definite,
 )
 
-_MAX_VISITS: Final = 500_000  # one to two seconds
-_COMPARISONS_PER_VISIT: Final = 4
-_REGEX_STEPS_PER_VISIT: Final = 2
-_CHARACTERS_PER_VISIT: Final = 20
+MAX_VISITS: Final = 500_000  # half a second at most
+COMPARISONS_PER_VISIT: Final = 4
+REGEX_STEPS_PER_VISIT: Final = 2
+CHARACTERS_PER_VISIT: Final = 20
+STEPS_PER_VISIT: Final = 8  # of the tests in a filter
+ELEMENTS_PER_VISIT: Final = 8  # of a list that a function is applied to
 
 _Reader: TypeAlias = Callable[[DatumInContext], Any]  # Any: Json, MISSING or a pattern
 _Tester: TypeAlias = Callable[[DatumInContext], bool]
@@ -50,32 +53,12 @@ class TooManyVisits(Exception):
     """A path looks at more values than one evaluation may: a guard against definitions made to hang."""
 
 
-def compile_values(steps: tuple[Step, ...]) -> Callable[[Json], list[Json]]:
-    """The steps as a function from a document to all values they select, in Jayway's order.
+def find_values(steps: tuple[Step, ...], document: Json) -> list[Json]:
+    """All values that the steps select of a document, in Jayway's order, by `find` of the nodes.
 
-    It raises TooManyVisits, CannotApply and RecursionError; a step that fits nothing selects nothing.
+    Raises TooManyVisits, CannotApply and RecursionError; a step that fits nothing selects nothing.
     """
-    node = _tree(steps)
-
-    def values(document: Json) -> list[Json]:
-        return [datum.value for datum in node.find(_Start(document))]
-
-    return values
-
-
-def compile_call(call: Call) -> Callable[[Json, Json], Json]:
-    """A function step as a function of the value before it and the document. It raises as `compile_values`."""
-    readers = [_reader(argument) for argument in call.arguments]
-    apply = FUNCTIONS[call.name]
-
-    def result(value: Json, document: Json) -> Json:
-        start = _Start(document)
-        arguments = [reader(start) for reader in readers]
-        if any(argument is MISSING for argument in arguments):
-            raise CannotApply(f"an argument of {call.name}() selects nothing")
-        return apply(value, arguments)
-
-    return result
+    return [datum.value for datum in tree_of(steps).find(_Start(document))]
 
 
 def pick_names(value: dict[str, Json], names: tuple[str, ...]) -> Json:
@@ -91,7 +74,7 @@ class _Start(DatumInContext):
 
     def __init__(self, value: Json) -> None:
         super().__init__(value, path=This(), context=None)
-        self.visits_left = _MAX_VISITS
+        self.visits_left = MAX_VISITS
 
     def spend(self, visits: int) -> None:
         self.visits_left -= visits
@@ -107,10 +90,11 @@ def _start_of(datum: DatumInContext) -> _Start:
     return datum
 
 
-class _Members(JSONPath):
+class MembersNode(JSONPath):
     """Names: several make one object at the end of a path, one match each before. `*` is a plain name.
 
-    Used instead of jsonpath-ng's Fields, which takes a name "*" for a wildcard and four times as long.
+    Used instead of jsonpath-ng's Fields, which takes a name "*" for a wildcard. Several are counted, because names
+    may repeat: `['a','a']['a','a']` doubles at each step.
     """
 
     def __init__(self, names: tuple[str, ...], merged: bool) -> None:
@@ -123,10 +107,13 @@ class _Members(JSONPath):
             return []
         if self.merged:
             return [_below(datum, pick_names(value, self.names), _BELOW)]
-        return [_below(datum, value[name], _BELOW) for name in self.names if name in value]
+        found = [_below(datum, value[name], _BELOW) for name in self.names if name in value]
+        if len(self.names) > 1:
+            _start_of(datum).spend(len(found))
+        return found
 
 
-class _Every(Wildcard):
+class EveryNode(Wildcard):
     """`*`, counted."""
 
     def find(self, datum: DatumInContext) -> list[DatumInContext]:
@@ -135,8 +122,8 @@ class _Every(Wildcard):
         return found
 
 
-class _Elements(JSONPath):
-    """Single elements of a list; an index out of range selects nothing."""
+class ElementsNode(JSONPath):
+    """Single elements of a list; an index out of range selects nothing. Several are counted, as several names are."""
 
     def __init__(self, indexes: tuple[int, ...]) -> None:
         self.indexes = indexes
@@ -146,10 +133,13 @@ class _Elements(JSONPath):
         if not isinstance(value, list):
             return []
         length = len(value)
-        return [_below(datum, value[at], Index(at)) for at in self.indexes if -length <= at < length]
+        found = [_below(datum, value[at], Index(at)) for at in self.indexes if -length <= at < length]
+        if len(self.indexes) > 1:
+            _start_of(datum).spend(len(found))
+        return found
 
 
-class _Slice(JSONPath):
+class SliceNode(JSONPath):
     """`[from:]`, `[:to]`, `[from:to]`.
 
     Jayway counts from the end in the first two only: a negative bound in `[from:to]` is out of range.
@@ -163,32 +153,38 @@ class _Slice(JSONPath):
         value = datum.value
         if not isinstance(value, list):
             return []
-        if self.start is not None and self.stop is not None:
-            indexes = range(self.start, min(self.stop, len(value)))
-        else:
-            indexes = range(*slice(self.start, self.stop).indices(len(value)))
+        indexes = self.indexes(len(value))
         _start_of(datum).spend(len(indexes))
         return [_below(datum, value[at], Index(at)) for at in indexes if -len(value) <= at]
 
+    def indexes(self, length: int) -> range:
+        """Of a list of so many elements; those below -length select nothing."""
+        if self.start is not None and self.stop is not None:
+            return range(self.start, min(self.stop, length))
+        return range(*slice(self.start, self.stop).indices(length))
 
-class _Filter(JSONPath):
+
+class FilterNode(JSONPath):
     """`[?(...)]`: the matching elements of a list; an object is tested itself."""
 
-    def __init__(self, tester: _Tester) -> None:
-        self.tester = tester
+    def __init__(self, test: Test) -> None:
+        self.test = test
+        self.tester = _tester(test)
+        self.visits = 1 + _steps_of(test) // STEPS_PER_VISIT
 
     def find(self, datum: DatumInContext) -> list[DatumInContext]:
         value = datum.value
         if isinstance(value, list):
-            _start_of(datum).spend(len(value))
+            _start_of(datum).spend(len(value) * self.visits)
             elements = [_below(datum, element, Index(at)) for at, element in enumerate(value)]
             return [element for element in elements if self.tester(element)]
-        if isinstance(value, dict) and self.tester(datum):
-            return [datum]
+        if isinstance(value, dict):
+            _start_of(datum).spend(self.visits)
+            return [datum] if self.tester(datum) else []
         return []
 
 
-class _Scan(JSONPath):
+class ScanNode(JSONPath):
     """`..`: `step`, then `rest`, on the value and all its descendants, parents first.
 
     Jayway's quirk is kept: at a list an index or `*` that is not the last step lets all elements through.
@@ -196,9 +192,11 @@ class _Scan(JSONPath):
 
     def __init__(self, step: Step, node: JSONPath, rest: JSONPath | None) -> None:
         self.step = step
+        self.first = node
+        self.rest = rest
         self.merged = rest is None
         self.node = node if rest is None else Child(node, rest)
-        self.at_list = self.node if rest is None else Child(_Every(), rest)
+        self.at_list = self.node if rest is None else Child(EveryNode(), rest)
 
     def find(self, datum: DatumInContext) -> list[DatumInContext]:
         start = _start_of(datum)
@@ -228,66 +226,107 @@ class _Scan(JSONPath):
         return self.merged and isinstance(step, Member) and any(name not in value for name in step.names)
 
 
-class _Call(JSONPath):
+class CallNode(JSONPath):
     """A function of each value."""
 
     def __init__(self, call: Call) -> None:
-        self.apply = compile_call(call)
+        self.call = call
+        self.apply = _applying(call)
 
     def find(self, datum: DatumInContext) -> list[DatumInContext]:
-        return [_below(datum, self.apply(datum.value, _start_of(datum).value), _BELOW)]
+        return [_below(datum, self.apply(datum.value, _start_of(datum)), _BELOW)]
 
 
-class _Aggregate(JSONPath):
+class AggregateNode(JSONPath):
     """`$..x.sum()`: the function of the list of all values in front of it.
 
     `$..x.length()` counts the members and elements of all those values (Jayway).
     """
 
     def __init__(self, steps: tuple[Step, ...], call: Call) -> None:
-        self.values = _tree(steps)
-        self.apply = compile_call(call)
+        self.call = call
+        self.values = tree_of(steps)
+        self.apply = _applying(call)
         self.counts = call.name in ("length", "size") and not call.arguments
 
     def find(self, datum: DatumInContext) -> list[DatumInContext]:
         values = [match.value for match in self.values.find(datum)]
         if self.counts:
-            values = [child for value in values if isinstance(value, (list, dict)) for child in value]
-        return [_below(datum, self.apply(values, _start_of(datum).value), _BELOW)]
+            values = children_of(values)
+        return [_below(datum, self.apply(values, _start_of(datum)), _BELOW)]
+
+
+def children_of(values: list[Json]) -> list[Json]:
+    """The names of objects and the elements of lists, as many as there are children."""
+    return [child for value in values if isinstance(value, (list, dict)) for child in value]
+
+
+def _applying(call: Call) -> Callable[[Json, _Start], Json]:
+    readers = [_reader(argument) for argument in call.arguments]
+    apply = FUNCTIONS[call.name]
+
+    def result(value: Json, start: _Start) -> Json:
+        arguments = [reader(start) for reader in readers]
+        if any(argument is MISSING for argument in arguments):
+            raise CannotApply(f"an argument of {call.name}() selects nothing")
+        for operand in (value, *arguments):
+            if isinstance(operand, list):
+                start.spend(len(operand) // ELEMENTS_PER_VISIT)
+        return apply(value, arguments)
+
+    return result
 
 
 def _below(datum: DatumInContext, value: Json, path: JSONPath) -> DatumInContext:
     return DatumInContext(value, path=path, context=datum)
 
 
-def _tree(steps: tuple[Step, ...]) -> JSONPath:
+def tree_of(steps: tuple[Step, ...]) -> JSONPath:
     if steps and isinstance(steps[0], Scan) and isinstance(steps[-1], Call):
-        return _Aggregate(steps[:-1], steps[-1])
+        return AggregateNode(steps[:-1], steps[-1])
     tree: JSONPath = This()
     for place, step in enumerate(steps):
         if isinstance(step, Scan):
             rest = steps[place + 2 :]
             node = _node(steps[place + 1], last=not rest)
-            return Child(tree, _Scan(steps[place + 1], node, _tree(rest) if rest else None))
+            return Child(tree, ScanNode(steps[place + 1], node, tree_of(rest) if rest else None))
         tree = Child(tree, _node(step, last=place == len(steps) - 1))
     return tree
 
 
 def _node(step: Step, *, last: bool) -> JSONPath:
     if isinstance(step, Member):
-        return _Members(step.names, merged=last and len(step.names) > 1)
+        return MembersNode(step.names, merged=last and len(step.names) > 1)
     if isinstance(step, Element):
-        return _Elements(step.indexes)
+        return ElementsNode(step.indexes)
     if isinstance(step, Span):
-        return _Slice(step.start, step.stop)
+        return SliceNode(step.start, step.stop)
     if isinstance(step, Filter):
-        return _Filter(_tester(step.test))
+        return FilterNode(step.test)
     if isinstance(step, Call):
-        return _Call(step)
-    return _Every()
+        return CallNode(step)
+    return EveryNode()
 
 
 # Filters.
+
+
+def _steps_of(test: Test) -> int:
+    """How much there is to do for one item: its comparisons, and the steps of their paths."""
+    if isinstance(test, Junction):
+        return sum(map(_steps_of, test.tests))
+    if isinstance(test, Negation):
+        return _steps_of(test.test)
+    operands = (test.route,) if isinstance(test, Exists) else (test.left, test.right)
+    return 1 + sum(len(operand.steps) for operand in operands if isinstance(operand, Route))
+
+
+def route_that_must_select(route: Route) -> Route:
+    """What a test of existence asks for: a definite path whole, of any other its leading definite part (Jayway)."""
+    steps = route.steps
+    if not is_definite(steps):
+        steps = steps[: next(place for place in range(len(steps)) if not is_definite(steps[: place + 1]))]
+    return Route(route.from_item, steps)
 
 
 def _tester(test: Test) -> _Tester:
@@ -305,11 +344,7 @@ def _tester(test: Test) -> _Tester:
 
 
 def _existence(route: Route) -> _Tester:
-    """A definite path exists when it selects; any other when its leading definite part does (Jayway)."""
-    steps = route.steps
-    if not is_definite(steps):
-        steps = steps[: next(place for place in range(len(steps)) if not is_definite(steps[: place + 1]))]
-    read = _reader(Route(route.from_item, steps))
+    read = _reader(route_that_must_select(route))
     return lambda item: read(item) is not MISSING
 
 
@@ -320,7 +355,7 @@ def _reader(operand: Operand) -> _Reader:
     if isinstance(operand, Pattern):
         regex = operand.regex
         return lambda _: regex
-    node = _tree(operand.steps)
+    node = tree_of(operand.steps)
     definite = is_definite(operand.steps)
     from_item = operand.from_item
 
@@ -344,7 +379,7 @@ def _comparison(test: Compare) -> _Tester:
     def holds(item: DatumInContext) -> bool:
         first, second = left(item), right(item)
         if isinstance(first, (dict, list)) or isinstance(second, (dict, list)):
-            _start_of(item).spend(weight(first) * weight(second) // _COMPARISONS_PER_VISIT)
+            _start_of(item).spend(weight(first) * weight(second) // COMPARISONS_PER_VISIT)
         return compare(first, second)
 
     return holds
@@ -360,10 +395,10 @@ def _pattern_test(left: _Reader, right: _Reader) -> _Tester:
             text = regex_text(element)
             start = _start_of(item)
             try:
-                found, work = regex.match_within(text, start.visits_left * _REGEX_STEPS_PER_VISIT)
+                found, work = regex.match_within(text, start.visits_left * REGEX_STEPS_PER_VISIT)
             except RegexError:
                 raise TooManyVisits from None
-            start.spend(1 + len(text) // _CHARACTERS_PER_VISIT + work // _REGEX_STEPS_PER_VISIT)
+            start.spend(1 + len(text) // CHARACTERS_PER_VISIT + work // REGEX_STEPS_PER_VISIT)
             if found:
                 return True
         return False

@@ -1,8 +1,8 @@
 """Paths of JSONPath states, compiled once: text to a function from document and environment to a value.
 
-Reference paths (nearly every path of real machines) become closures over plain lookups; for all other paths
-the steps of `path_grammar.py` are evaluated in `path_nodes.py`. Source: asl.md sections 2.1 and 4. Values are
-never changed: `compile_result_path` copies the spine and shares the rest.
+Reference paths (nearly every path of real machines) become closures over plain lookups. The steps of all others
+(`path_grammar.py`) become a tree in `path_nodes.py`, and that closures in `path_closures.py`. Source: asl.md sections
+2.1 and 4. Values are never changed: `compile_result_path` copies the spine and shares the rest.
 """
 
 from __future__ import annotations
@@ -364,12 +364,12 @@ def _finder(steps: tuple[Step, ...]) -> _Find:
     last = steps[-1]
     if keys is not None and isinstance(last, Member):
         return _picking(keys, last.names)
-    from asfn.language import path_nodes
+    from asfn.language import path_closures
 
     if keys is not None and isinstance(last, Call):
-        find, apply = _walk(keys), path_nodes.compile_call(last)
+        find, apply = _walk(keys), path_closures.compile_call(last)
         return _refusing(lambda document: apply(find(document), document))
-    values = path_nodes.compile_values(steps)
+    values = path_closures.compile_values(steps)
     if is_definite(steps):
         return _refusing(lambda document: values(document)[0])
     return _refusing(values)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal, cast
 from asfn.errors import DefinitionError
 from asfn.language.build import build, build_state
 from asfn.language.document import Document, Format, read_document
-from asfn.language.validate import validate
 
 if TYPE_CHECKING:
     import os
@@ -31,6 +30,8 @@ def load(
 
     Raises DefinitionError with every finding, warnings too, when one of them is an error.
     """
+    from asfn.language.validate import validate  # some 15 ms, which only a definition needs
+
     document = source if isinstance(source, Document) else read_document(source)
     diagnostics = validate(document, type=type)
     if any(diagnostic.severity == "ERROR" for diagnostic in diagnostics):

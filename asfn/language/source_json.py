@@ -23,6 +23,17 @@ _LITERALS: Final = ("null", "true", "false")
 _VALUE: Final = "(JSON String, Number, Array, Object or token 'null', 'true' or 'false')"
 _SNIPPET_CHARACTERS: Final = 500
 
+# An entry as nearly all are: a name without escapes, a scalar, and what may follow it. All else is read step by step.
+_SCALAR: Final = (
+    r'(?P<value>"[^"\\\x00-\x1f]*"|true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)'
+    r"(?=[ \t\r\n]*[,\]}])"
+)
+_NAME: Final = r'(?P<key>"(?P<name>[^"\\\x00-\x1f]*)")[ \t\r\n]*:[ \t\r\n]*'
+_FIRST_MEMBER: Final = re.compile(rf"[ \t\r\n]*{_NAME}(?:{_SCALAR}|(?P<bracket>[\[{{]))")
+_NEXT_MEMBER: Final = re.compile(rf"[ \t\r\n]*,[ \t\r\n]*{_NAME}(?:{_SCALAR}|(?P<bracket>[\[{{]))")
+_FIRST_ELEMENT: Final = re.compile(rf"[ \t\r\n]*{_SCALAR}")
+_NEXT_ELEMENT: Final = re.compile(rf"[ \t\r\n]*,[ \t\r\n]*{_SCALAR}")
+
 
 class Node:
     """One value of the text. offset, key_offset: where the value and its key begin, None without a key.
@@ -99,13 +110,39 @@ class _Parser:
         while self.open:
             bracket, _, node = self.open[-1]
             if bracket == "{":
-                self.member(node)
-            else:
+                if not self.plain_member(node):
+                    self.member(node)
+            elif not self.plain_element(node):
                 self.element(node)
         self.blanks()
         if self.at < len(self.text):
             self.unexpected(f"was expecting the end of the text after {'an object' if root.members else 'a value'}")
         return root
+
+    def plain_member(self, node: Node) -> bool:
+        """The next name and value of the open object, when they are written plainly; else False and nothing read."""
+        match = (_NEXT_MEMBER if node.members else _FIRST_MEMBER).match(self.text, self.at)
+        if match is None:
+            return False
+        name, key_offset = match["name"], match.start("key")
+        if name in node.members:
+            node.repeated = (*node.repeated, (name, key_offset))
+        if match["bracket"] is None:
+            self.at = match.end()
+            node.members[name] = Node(match.start("value"), key_offset)
+        else:
+            self.at = match.end() - 1
+            node.members[name] = self.value(key_offset)
+        return True
+
+    def plain_element(self, node: Node) -> bool:
+        """The next value of the open list, when it is a scalar written plainly; else False and nothing read."""
+        match = (_NEXT_ELEMENT if node.members else _FIRST_ELEMENT).match(self.text, self.at)
+        if match is None:
+            return False
+        self.at = match.end()
+        node.members[len(node.members)] = Node(match.start("value"))
+        return True
 
     def member(self, node: Node) -> None:
         """The next name and value of the open object, or its end."""

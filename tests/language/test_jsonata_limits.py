@@ -170,3 +170,19 @@ def test_a_small_value_may_be_repeated_by_a_long_loop() -> None:
     )
     assert len(result) == 5_000
     assert result[4_999] == {"v": 4_999, "tag": "t"}
+
+
+@pytest.mark.parametrize("unit", ["(($a))+", "{'a': $x.b, 'd': [1]} & ", "$f([1]) & "])
+def test_an_expression_of_very_many_tokens_is_refused_before_it_is_parsed(unit: str) -> None:
+    with pytest.raises(JsonataSyntaxError, match="U1001: The expression is too long"):
+        compile_expression("{% " + unit * (140_000 // len(unit)) + " %}", "Output")
+
+
+def test_a_long_text_in_an_expression_is_no_reason_to_refuse_it() -> None:
+    assert compile_expression("{% '" + "x" * 200_000 + "' & 'y' %}", "Output").source.startswith("'xxx")
+
+
+def test_an_expression_that_is_nested_too_deeply_to_be_looked_at_is_refused() -> None:
+    for repeats in (400, 800, 1_600):
+        with pytest.raises(JsonataSyntaxError, match="U1001"):
+            compile_expression("{% " + "$states.input.lines[price > 4].price + " * repeats + "1 %}", "Output")

@@ -156,6 +156,15 @@ def test_a_missing_target_that_is_nearly_there_is_pointed_out() -> None:
     assert validate(definition)[0].suggestion == "Did you mean 'Transform'?"
 
 
+def test_only_the_first_of_very_many_near_misses_are_pointed_out() -> None:
+    """To compare each of 2,000 wrong targets with each of 2,000 names would take more than a minute."""
+    states: dict[str, Any] = {f"state-{n}": {"Type": "Pass", "Next": f"stat-{n}x"} for n in range(2_000)}
+    missing = [found for found in validate({"StartAt": "state-0", "States": states}) if "Missing" in found.message]
+    assert len(missing) == 2_000
+    assert missing[0].suggestion == "Did you mean 'state-0'?"
+    assert missing[-1].suggestion is None
+
+
 # No cascades
 
 

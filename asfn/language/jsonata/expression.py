@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from asfn import _json
 from asfn.errors import StateFailed
 from asfn.language.jsonata import plain
-from asfn.language.jsonata.failures import EvaluationFailed, UnsupportedResult
+from asfn.language.jsonata.failures import STACK_LIMIT, EvaluationFailed, JsonataSyntaxError, UnsupportedResult
 from asfn.language.jsonata.seam import DEFAULT_LIMITS, UNDEFINED, Engine, EngineName, Limits, Program, Result
 
 if TYPE_CHECKING:
@@ -192,7 +192,11 @@ def compile_expression(
         return Expression(source, field, path, None, engine, limits)
     from asfn.language.jsonata.syntax import analyse
 
-    return Expression(source, field, None, analyse(source), engine, limits)
+    try:
+        syntax = analyse(source)
+    except RecursionError:
+        raise JsonataSyntaxError("U1001", STACK_LIMIT) from None  # AWS's text is not known [U]
+    return Expression(source, field, None, syntax, engine, limits)
 
 
 def unexpected_type(expression: Expression, value: Json, want: str) -> StateFailed:

@@ -15,12 +15,13 @@ from asfn.language.jsonata.regex import Pattern, PatternError
 Node: TypeAlias = Any  # jsonata.parser.Parser.Symbol, an untyped library's class
 
 _MAX_CHARACTERS: Final = 262_144
+_MAX_TOKENS: Final = 32_768  # half a second
 
 
 def parse(source: str) -> Node:
     """The syntax tree of an expression without its delimiters. Raises JsonataSyntaxError."""
     if len(source) > _MAX_CHARACTERS:
-        raise JsonataSyntaxError("U1001", "The expression is too long")
+        raise _too_long()
     parser = Parser()
     lexer = _Lexer(source)
     parser.source = source
@@ -31,6 +32,8 @@ def parse(source: str) -> Node:
         if parser.node.id != "(end)":
             raise JException("S0201", parser.node.position, parser.node.value)
         tree = parser.process_ast(tree)
+    except JsonataSyntaxError:
+        raise
     except JException as error:
         raise _refusal(error) from None
     except RecursionError:
@@ -49,8 +52,12 @@ class _Lexer(Tokenizer):  # type: ignore[misc]  # the library has no types
 
     def __init__(self, source: str) -> None:
         super().__init__(source, _compile_pattern)
+        self.tokens_left = _MAX_TOKENS
 
     def next(self, prefix: bool) -> Any:
+        self.tokens_left -= 1
+        if self.tokens_left < 0:
+            raise _too_long()
         try:
             token = super().next(prefix)
         except IndexError:
@@ -71,6 +78,11 @@ class _Lexer(Tokenizer):  # type: ignore[misc]  # the library has no types
         if text.endswith("\\"):
             return JException("S0103", len(text), "")
         return JException("S0207" if text.endswith("/") else "S0101", len(text))
+
+
+def _too_long() -> JsonataSyntaxError:
+    """AWS's own bound is not known [U]."""
+    return JsonataSyntaxError("U1001", "The expression is too long")
 
 
 def _compile_pattern(pattern: str, flags: RegexFlags) -> Pattern:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 from asfn.language.choice import MAX_NESTING
 from asfn.language.timestamps import parse_timestamp
 from asfn.language.validation import jsonata, values
-from asfn.language.validation.findings import did_you_mean
 from asfn.language.validation.language import report_language
 from asfn.language.validation.paths import check_operand_path, looks_like_path
 from asfn.language.validation.variables import check_assign
@@ -95,7 +94,7 @@ def _check_comparison(state: StateScope, path: Tokens, rule: JsonObject, depth: 
         if name in _JSONATA_ONLY:
             report_language(state, path, name)
         else:
-            suggestion = did_you_mean(name, [known for known in _KNOWN if known not in rule])
+            suggestion = findings.hint(name, [known for known in _KNOWN if known not in rule])
             findings.error(path, f"Field '{name}' is not supported", field=name, suggestion=suggestion)
     selectors = [name for name in _SELECTORS if name in rule]
     operators = [name for name in OPERATORS if name in rule]

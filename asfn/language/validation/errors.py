@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from asfn.language.validation import jsonata, values
-from asfn.language.validation.findings import did_you_mean
 from asfn.language.validation.language import check_language
 from asfn.language.validation.paths import check_reference_path
 from asfn.language.validation.variables import check_assign
@@ -135,7 +134,7 @@ def _hint_unknown_error(state: StateScope, path: Tokens, name: str) -> None:
     if name in KNOWN_ERRORS or name.startswith("States.Http.StatusCode."):
         return
     message = f"'{name}' is not an error name of Step Functions and never matches"
-    state.findings.warning(path, message, code="UNKNOWN_ERROR_NAME", suggestion=did_you_mean(name, KNOWN_ERRORS))
+    state.findings.warning(path, message, code="UNKNOWN_ERROR_NAME", suggestion=state.findings.hint(name, KNOWN_ERRORS))
 
 
 def _hint_shadowed(state: StateScope, path: Tokens, entries: list[Json]) -> None:

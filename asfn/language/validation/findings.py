@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 
 from asfn.language.diagnostics import Diagnostic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
     from asfn._json import Json
     from asfn.language.diagnostics import Severity
     from asfn.language.document import Document, Tokens
 
 SCHEMA = "SCHEMA_VALIDATION_FAILED"
+
+_MOST_NAMES_COMPARED: Final = 10_000  # for all hints of one definition: half a second
+_MOST_CHARACTERS_COMPARED: Final = 200
+_CLOSE: Final = 0.7
 
 
 class _Finding:
@@ -47,6 +52,7 @@ class Findings:
 
     def __init__(self) -> None:
         self._items: list[_Finding] = []
+        self._names_left = _MOST_NAMES_COMPARED
 
     def error(
         self,
@@ -73,6 +79,14 @@ class Findings:
     ) -> None:
         place = path if field is None else (*path, field)
         self._items.append(_Finding("WARNING", code, message, pointer(path), place, field is not None, suggestion))
+
+    def hint(self, name: str, names: Collection[str]) -> str | None:
+        """`Did you mean 'ResultPath'?` when one of the names is close to the given one.
+
+        A definition with thousands of slips gets it for the first of them only: all of them would take minutes.
+        """
+        self._names_left -= len(names)
+        return did_you_mean(name, names) if self._names_left >= 0 else None
 
     @property
     def count(self) -> int:
@@ -142,18 +156,27 @@ def pointer(path: Tokens) -> str:
     return "".join([f"[{token}]" if isinstance(token, int) else f"/{token}" for token in path])
 
 
-def did_you_mean(name: str, names: Iterable[str]) -> str | None:
-    """`Did you mean 'ResultPath'?` when one of the names is close to the given one."""
-    names = list(names)
-    lowered = {candidate.lower(): candidate for candidate in reversed(names)}
+@lru_cache(maxsize=16_384)
+def _likeness(name: str, candidate: str) -> float:
+    """difflib's measure of two spellings, 0 where it is below _CLOSE; kept, since one slip is often made many times."""
+    if 2 * min(len(name), len(candidate)) < _CLOSE * (len(name) + len(candidate)):
+        return 0
+    from difflib import SequenceMatcher  # only for a definition that is wrong
+
+    matcher = SequenceMatcher(None, candidate, name)
+    likeness = matcher.ratio() if matcher.quick_ratio() >= _CLOSE else 0
+    return likeness if likeness >= _CLOSE else 0
+
+
+def did_you_mean(name: str, names: Collection[str]) -> str | None:
+    """`Did you mean 'ResultPath'?` when one of the names is close to the given one. See `Findings.hint`."""
+    lowered = {candidate.lower(): candidate for candidate in reversed(list(names))}
     folded = name.strip().lower()
     found = lowered.get(folded) or lowered.get(folded.replace(" ", "").replace("_", "").replace("-", ""))
     if found is None and len(folded) >= 4:
         longer = [candidate for candidate in lowered if candidate.startswith(folded)]
         found = lowered[min(longer, key=len)] if longer else None
-    if found is None:
-        import difflib  # only for a definition that is wrong
-
-        close = difflib.get_close_matches(folded, lowered, n=1, cutoff=0.7)
-        found = lowered[close[0]] if close else None
+    if found is None and lowered and len(folded) <= _MOST_CHARACTERS_COMPARED:
+        likeness, closest = max((_likeness(folded, candidate), candidate) for candidate in lowered)
+        found = lowered[closest] if likeness else None
     return None if found is None or found == name else f"Did you mean '{found}'?"

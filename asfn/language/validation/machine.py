@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from asfn.language.validation import values
-from asfn.language.validation.findings import did_you_mean
 from asfn.language.validation.maps import check_processor_config, is_distributed, processor_of
 from asfn.language.validation.scope import Definition, StateScope, Variables
 from asfn.language.validation.states import TYPES, check_state, has_way_out
@@ -112,7 +111,7 @@ def _check_state(definition: Definition, path: Tokens, name: str, value: Json, v
         return
     if kind not in TYPES:
         message = f"The field 'Type' should have one of these values: [{', '.join(TYPES)}]"
-        findings.error((*path, "Type"), message, suggestion=did_you_mean(kind, TYPES))
+        findings.error((*path, "Type"), message, suggestion=findings.hint(kind, TYPES))
         return
     state = StateScope(definition, variables, path, name, kind, language, value)
     check_state(state)

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Final
 from asfn.language.intrinsics import IntrinsicSyntaxError, compile_intrinsic
 from asfn.language.paths import PathSyntaxError, compile_path, compile_reference_path
 from asfn.language.templates import MAX_NESTING
-from asfn.language.validation.findings import did_you_mean
 
 if TYPE_CHECKING:
     from asfn._json import Json
     from asfn.language.document import Tokens
     from asfn.language.paths import Path
+    from asfn.language.validation.findings import Findings
     from asfn.language.validation.scope import StateScope
 
 TEXT_FUNCTIONS: Final = frozenset(
@@ -113,7 +113,7 @@ def check_text_source(state: StateScope, path: Tokens, value: Json) -> None:
     try:
         call = compile_intrinsic(value)
     except IntrinsicSyntaxError as error:
-        state.findings.error(path, message, suggestion=_function_hint(value) or str(error))
+        state.findings.error(path, message, suggestion=_function_hint(state.findings, value) or str(error))
         return
     if call.name not in TEXT_FUNCTIONS and f"States.{call.name}" not in TEXT_FUNCTIONS:
         listed = ", ".join(sorted(TEXT_FUNCTIONS))
@@ -154,14 +154,14 @@ def _check_dynamic(state: StateScope, path: Tokens, key: str, value: Json) -> No
                 note_reads(state, (*path, key), compile_intrinsic(value).paths)
             return
         except (PathSyntaxError, IntrinsicSyntaxError) as error:
-            reason = _function_hint(value) or str(error)
+            reason = _function_hint(state.findings, value) or str(error)
     message = f"The value for the field '{key}' must be a valid JSONPath or a valid intrinsic function call"
     state.findings.error(path, message, field=key, suggestion=reason)
 
 
-def _function_hint(text: str) -> str | None:
+def _function_hint(findings: Findings, text: str) -> str | None:
     call = _CALL.match(text)
-    return did_you_mean(call.group(1), FUNCTIONS) if call and call.group(1) not in FUNCTIONS else None
+    return findings.hint(call.group(1), FUNCTIONS) if call and call.group(1) not in FUNCTIONS else None
 
 
 def looks_like_path(text: str) -> bool:

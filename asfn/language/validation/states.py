@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 from asfn.language.validation import jsonata, maps, values
 from asfn.language.validation.choices import check_choices, check_timestamp
 from asfn.language.validation.errors import check_catch, check_retry
-from asfn.language.validation.findings import did_you_mean
 from asfn.language.validation.language import report_language
 from asfn.language.validation.paths import (
     check_path,
@@ -120,7 +119,7 @@ def _check_fields(state: StateScope) -> None:
     for name, value in state.fields.items():
         language = known.get(name)
         if language is None:
-            hint = did_you_mean(name, [field for field in known if field not in state.fields])
+            hint = state.findings.hint(name, [field for field in known if field not in state.fields])
             state.findings.error(state.path, f"Field '{name}' is not supported", field=name, suggestion=hint)
         elif language == foreign:
             report_language(state, state.path, name)

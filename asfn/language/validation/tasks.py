@@ -13,7 +13,6 @@ from asfn.language.resources import (
 )
 from asfn.language.sdk_services import SDK_SERVICES
 from asfn.language.validation import jsonata, values
-from asfn.language.validation.findings import did_you_mean
 from asfn.language.validation.paths import check_template
 
 if TYPE_CHECKING:
@@ -48,11 +47,11 @@ def _refuse(state: StateScope, path: Tokens, text: str, resource: Resource | Non
         return
     hint = None
     if resource is not None and resource.kind == "sdk":
-        service = did_you_mean(resource.service, SDK_SERVICES)
+        service = state.findings.hint(resource.service, SDK_SERVICES)
         hint = service if resource.service.lower() not in SDK_SERVICES else "aws-sdk integrations have no '.sync'."
     elif resource is not None:
         action = f"{resource.service}:{resource.action}" + (f".{resource.pattern}" if resource.pattern else "")
-        hint = did_you_mean(action, known_integrations())
+        hint = state.findings.hint(action, known_integrations())
     elif "${" in text:
         hint = "Put in the value for the placeholder first."
     message = (

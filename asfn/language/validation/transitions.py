@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asfn.language.validation.findings import did_you_mean
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -51,7 +49,7 @@ def check_transitions(findings: Findings, path: Tokens, machine: JsonObject, *, 
 
 def _check_target(findings: Findings, path: Tokens, target: str, states: JsonObject) -> None:
     if target not in states:
-        hint = did_you_mean(target, states)
+        hint = findings.hint(target, states)
         findings.error(path, f"Missing 'Next' target: {target}", code=TRANSITION, suggestion=hint)
 
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, TypeGuard
 
-from asfn.language.validation.findings import did_you_mean
-
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
@@ -116,7 +114,7 @@ def is_one_of(value: Json, findings: Findings, path: Tokens, choices: Sequence[s
     if value in choices:
         return True
     listed = ", ".join(choices)
-    findings.error(path, f"Value should be one of the following: [{listed}]", suggestion=did_you_mean(value, choices))
+    findings.error(path, f"Value should be one of the following: [{listed}]", suggestion=findings.hint(value, choices))
     return False
 
 
@@ -126,7 +124,7 @@ def unsupported(findings: Findings, path: Tokens, name: str, known: Collection[s
         path,
         f"Field '{name}' is not supported",
         field=name,
-        suggestion=did_you_mean(name, known) if known else None,
+        suggestion=findings.hint(name, known) if known else None,
     )
 
 
