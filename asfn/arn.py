@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
+
+from msgspec import Struct
 
 from asfn.errors import InvalidArn, InvalidName
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DEFAULT_REGION: Final = "us-east-1"
 DEFAULT_ACCOUNT: Final = "123456789012"
@@ -31,19 +35,50 @@ Family = Literal["lambda", "activity", "service"]
 
 def new_uuid() -> str:
     """A random version 4 UUID in lower case, from the system's source; cheaper than the uuid module's object."""
-    text = os.urandom(16).hex()
+    text = next(_random_texts, None) or _draw()
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{'89ab'[int(text[16], 16) & 3]}{text[17:20]}-{text[20:]}"
+
+
+def ordered_uuid(at: float) -> str:
+    """A UUID that sorts by its moment, otherwise random (RFC 9562, version 7). at: epoch seconds.
+
+    For what a database keeps an index of: names that come one after the other lie side by side there, while random ones
+    made an execution beside 500,000 others write three times as many bytes.
+    """
+    text = next(_random_texts, None) or _draw()
+    moment = f"{int(at * 1000) & 0xFFFFFFFFFFFF:012x}"
+    return f"{moment[:8]}-{moment[8:]}-7{text[13:16]}-{'89ab'[int(text[16], 16) & 3]}{text[17:20]}-{text[20:]}"
+
+
+def _draw() -> str:
+    """Ask the system for the next 64 UUIDs' randomness at once. Taking one from an iterator is one step for threads."""
+    global _random_texts
+    drawn = os.urandom(16 * 64).hex()
+    texts = iter([drawn[at : at + 32] for at in range(0, len(drawn), 32)])
+    first = next(texts)
+    _random_texts = texts
+    return first
+
+
+def _forget_drawn() -> None:
+    """A forked process is to draw its own."""
+    global _random_texts
+    _random_texts = iter([])
+
+
+_random_texts: Iterator[str] = iter([])
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_drawn)
 
 
 def check_name(name: str) -> str:
     """`name`, when it may name a state machine, an execution or an activity; else InvalidName with AWS's text."""
     if not 1 <= len(name) <= 80 or _BAD_NAME.search(name):
-        raise InvalidName(f"Invalid Name: '{name}'")
+        raise InvalidName(f"Invalid Name: '{name.encode(errors='backslashreplace').decode()}'")
     return name
 
 
-@dataclass(frozen=True, slots=True)
-class Arns:
+class Arns(Struct, frozen=True):
     """Builds the ARNs of one engine."""
 
     region: str = DEFAULT_REGION
@@ -78,8 +113,7 @@ def name_of(arn: str) -> str:
     return parts[7] if parts[2] == "states" and parts[5] == "express" and len(parts) > 7 else parts[-1]
 
 
-@dataclass(frozen=True, slots=True)
-class TaskResource:
+class TaskResource(Struct, frozen=True):
     """A Task's Resource, taken apart (integrations.md section 1).
 
     family decides the history events: LambdaFunction*, Activity* or Task*.

@@ -7,43 +7,44 @@ caller's own event loop; entering resumes what the file holds, leaving drains an
 from __future__ import annotations
 
 import asyncio
-import glob
 import logging
-import os
 import random
-from concurrent.futures import ThreadPoolExecutor
+import sys
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
-from asfn._json import JsonError, Payload, check_finite
-from asfn.arn import Arns, check_name, new_uuid
+from asfn.arn import Arns
 from asfn.errors import (
     AsfnError,
     EngineClosed,
     ExecutionAlreadyExists,
     ExecutionDoesNotExist,
     ExecutionNotRedrivable,
-    InvalidExecutionInput,
-    StateMachineDoesNotExist,
 )
 from asfn.limits import Limits
 from asfn.runtime.activities import Activities
+from asfn.runtime.admission import check_limit
 from asfn.runtime.attributes import check_attributes
 from asfn.runtime.clock import Clock, SystemClock
 from asfn.runtime.handle import Execution, ExecutionInfo
 from asfn.runtime.inbox import Inbox
+from asfn.runtime.lookout import LAZY_SECONDS, Lookout, ring_all
 from asfn.runtime.machines import Definition, Machines, StateMachineInfo
+from asfn.runtime.messages import Messages
 from asfn.runtime.observers import Observer, Observers, StatusHook, StatusObserver
 from asfn.runtime.redrive import check_client_token, find_detour, find_refusal, redriven_row, repeated_at
 from asfn.runtime.retention import Retention, check_retention
+from asfn.runtime.starting import new_row, read_input
 from asfn.runtime.supervisor import Supervisor
 from asfn.runtime.term import Term
+from asfn.runtime.texts import check_text, is_unicode, shown
 from asfn.runtime.tokens import TaskTokens
-from asfn.store.memory import MemoryStore
+from asfn.runtime.vigil import Vigil
+from asfn.store.opening import open_store
 from asfn.store.records import ExecutionQuery, ExecutionRow
 from asfn.tasks.function import FunctionHandler
 from asfn.tasks.registry import Registry
+from asfn.tasks.threads import WorkerThreads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from asfn.runtime.single_state import StateRun
     from asfn.store.codec import Codec
     from asfn.store.protocol import Store
-    from asfn.store.records import EngineRow, ExecutionStatus, MachineType
+    from asfn.store.records import EngineRow, ExecutionStatus, MachineType, MessageKind
     from asfn.store.writer import Writer
     from asfn.tasks.lambda_ import LambdaHandler
     from asfn.tasks.protocol import Handler, Resolver
@@ -80,6 +81,14 @@ class Engine:
     observers: told what happens to executions; see `observe`.
     codec: encrypts or compresses all that executions leave in an SQLite file; see `asfn.Codec`. A database in memory
         leaves nothing anywhere and has no use for it.
+    park_seconds: an execution in which nothing but waits longer than this is left is parked: it leaves memory, and
+        comes back when it is due, answered, or asked for. math.inf: never.
+    max_concurrent_executions: how many executions run in this engine at once, parked ones not counted; more are queued.
+        Those that have begun already are never held back.
+    resume: whether this engine goes on with what others have left, and begins what they have queued. If not, it runs
+        what is started on it or asked for by name, and parks nothing.
+    express: "memory" keeps nothing of Express executions, which end with the engine that started them; "stored" keeps
+        them as Standard ones, with history and resume, for at most their five minutes.
     tasks: answers tasks that wait for a token.   activities: their queues of work, for workers.
     Errors: every method raises an AsfnError for what the caller can mend; EngineClosed outside `async with`.
     """
@@ -100,9 +109,15 @@ class Engine:
         commit: Literal["default", "awaited"] = "default",
         observers: Iterable[Observer] = (),
         codec: Codec | None = None,
+        park_seconds: float = 60,
+        max_concurrent_executions: int | None = None,
+        resume: bool = True,
+        express: Literal["memory", "stored"] = "memory",
     ) -> None:
+        if express not in ("memory", "stored"):
+            raise ValueError(f"express is {express!r}: use 'memory' or 'stored'")
         self.clock: Clock = clock if clock is not None else SystemClock()
-        self.store: Store = _store(database, self.clock, codec)
+        self.store: Store = open_store(database, self.clock.off_loop, codec)
         self.limits = Limits.named(limits)
         self.arns = Arns(region, account)
         self._definitions = definitions
@@ -112,43 +127,61 @@ class Engine:
         self._lease_seconds = lease_seconds
         self._drain_seconds = drain_seconds
         self._commit = commit
-        self._threads = ThreadPoolExecutor(_WORKER_THREADS, thread_name_prefix="asfn-function")
-        self._closers: list[Callable[[], Any]] = []  # Any: coroutines of handlers' aclose
+        self._park_seconds = park_seconds
+        self._max_concurrent_executions = check_limit(max_concurrent_executions)
+        self._resume = resume
+        self._express = express
+        self._threads = WorkerThreads(_WORKER_THREADS, "asfn-function")
+        self._handlers: list[FunctionHandler | LambdaHandler] = []  # those to close with the engine
         self._machines = Machines(self.store, self.arns, self.limits, self.clock)
         self._observers = Observers(observers, self.clock)
         self.tasks = TaskTokens(self._open_inbox, self.limits)
         self.activities = Activities(self._open_inbox, self.store, self.arns, self.clock)
         self._retention = Retention(self.store, self.clock, self.limits.retention_days)
         self._inbox: Inbox | None = None
+        self._lookout: Lookout | None = None
+        self._messages: Messages | None = None
         self._term: Term | None = None
         self._stack: AsyncExitStack | None = None
 
     # --- tasks -----------------------------------------------------------------------------------------------------
 
-    def function(self, name_or_arn: str, *, on_resume: OnResume = "run") -> Callable[[F], F]:
+    def function(
+        self, name_or_arn: str, *, on_resume: OnResume = "run", max_concurrency: int | None = None
+    ) -> Callable[[F], F]:
         """Register the decorated function under a Lambda function name or an ARN.
 
         A name answers every Lambda ARN and every `lambda:invoke` FunctionName with that name. on_resume: whether a call
         that a crash interrupted is made again, with the same idempotency key ("run"), or fails the task ("fail").
+        max_concurrency: how many calls of it this engine makes at once; the others wait, those of executions with a
+        higher priority first, then the oldest. Waiting counts as working does: TimeoutSeconds may end it.
         """
 
         def decorate(function: F) -> F:
-            self.register(name_or_arn, function, on_resume=on_resume)
+            self.register(name_or_arn, function, on_resume=on_resume, max_concurrency=max_concurrency)
             return function
 
         return decorate
 
-    def register(self, name_or_arn: str, function: Callable[..., Any], *, on_resume: OnResume = "run") -> None:
-        """Register a Python function, asynchronous or not, of `(event)` or `(event, ctx)`."""
+    def register(
+        self,
+        name_or_arn: str,
+        function: Callable[..., Any],
+        *,
+        on_resume: OnResume = "run",
+        max_concurrency: int | None = None,
+    ) -> None:
+        """Register a Python function, asynchronous or not, of `(event)` or `(event, ctx)`; as `function` does."""
         handler = FunctionHandler(
             function,
             executor=self._threads,
             now=self.clock.now,
             off_loop=self.clock.off_loop,
             on_resume=on_resume,
+            max_concurrency=max_concurrency,
         )
         self._registry.function(name_or_arn, handler)
-        self._closers.append(handler.aclose)
+        self._handlers.append(handler)
 
     def route(self, pattern: str, to: Handler) -> None:
         """Let a handler answer every Resource that fits the pattern, in which `*` stands for any characters."""
@@ -162,7 +195,7 @@ class Engine:
         from asfn.tasks.lambda_ import LambdaHandler
 
         handler = LambdaHandler(off_loop=self.clock.off_loop, **options)
-        self._closers.append(handler.aclose)
+        self._handlers.append(handler)
         return handler
 
     # --- observers -------------------------------------------------------------------------------------------------
@@ -199,21 +232,43 @@ class Engine:
 
     async def _begin(self, stack: AsyncExitStack) -> None:
         stack.push_async_callback(self._observers.close, self._drain_seconds)
-        self._inbox = inbox = Inbox(self.store, self.clock)
+        lookout = self._begin_looking(stack)
+        self._inbox = inbox = Inbox(self.store, self.clock, lookout)
+        lookout.add(inbox.expects_news, inbox.read_news)
+        lookout.add(self._expects_news, self._look, LAZY_SECONDS)
         stack.callback(self._forget_inbox)
         self._term = term = await self._begin_term()
         stack.push_async_callback(self._end, inbox)
         guarding = asyncio.create_task(self._keep_registered(), name="asfn-engine")
         stack.push_async_callback(_cancel, guarding)
+        looking = asyncio.create_task(lookout.run(), name="asfn-lookout")
+        stack.push_async_callback(_cancel, looking)
         if isinstance(self.clock, SystemClock):
-            if getattr(self.store, "path", None) is not None:
-                looking = asyncio.create_task(inbox.look_around(), name="asfn-inbox")
-                stack.push_async_callback(_cancel, looking)
+            vigil = Vigil()
+            vigil.start()
+            stack.callback(vigil.stop)
             purging = asyncio.create_task(self._retention.run(), name="asfn-retention")
             stack.push_async_callback(_cancel, purging)
         if self._definitions is not None:
-            await self._register_files(self._definitions)
+            await self._machines.register_files(self._definitions)
         await term.claim()
+
+    def _begin_looking(self, stack: AsyncExitStack) -> Lookout:
+        shared = getattr(self.store, "path", None) is not None
+        self._lookout = lookout = Lookout(self.store, polls=shared and isinstance(self.clock, SystemClock))
+        stack.callback(lookout.close)
+        self._messages = Messages(
+            self.store, self.clock, lookout, lambda: self._term.supervisor if self._term is not None else None
+        )
+        stack.push_async_callback(self._messages.close)
+        return lookout
+
+    def _expects_news(self) -> bool:
+        return self._term is not None and self._term.supervisor.expects_news()
+
+    async def _look(self) -> None:
+        if self._term is not None:
+            await self._term.supervisor.look()
 
     async def _begin_term(self) -> Term:
         return await Term.begin(self.store, self.clock, self._lease_seconds, self._supervise)
@@ -234,6 +289,10 @@ class Engine:
             region=self.arns.region,
             every_transition=self._commit == "awaited",
             observers=self._observers,
+            park_seconds=self._park_seconds,
+            max_concurrent_executions=self._max_concurrent_executions,
+            takes_over=self._resume,
+            stores_express=self._express == "stored",
         )
 
     async def _keep_registered(self) -> None:
@@ -241,8 +300,8 @@ class Engine:
         while self._term is not None:
             await self._term.lost()
             await self._term.abandon()
-            while not await self._register_anew():
-                await self.clock.sleep_until(self.clock.now() + self._lease_seconds / 3)
+            while not await self._register_anew():  # noqa: ASYNC110  # the store is well again some time
+                await asyncio.sleep(self._lease_seconds / 3)
 
     async def _register_anew(self) -> bool:
         try:
@@ -255,18 +314,23 @@ class Engine:
             await self._term.claim()
         except AsfnError as error:
             logger.warning("executions that nobody runs could not be claimed: %s", error)
+        ring_all()  # who waits for what the last term ran looks where it runs now
         return True
 
     async def _end(self, inbox: Inbox) -> None:
         term, self._term = self._term, None
         assert term is not None
         inbox.dismiss()
+        term.supervisor.dismiss()
+        for handler in self._handlers:
+            handler.dismiss()
         try:
             await term.drain(self._drain_seconds)  # functions that end now may still answer tokens
         finally:  # a cancellation cuts the wait short, not the rest
             self._forget_inbox()
             await inbox.close()
             await term.leave()
+            ring_all()  # what was due here is due elsewhere
 
     def _forget_inbox(self) -> None:
         self._inbox = None
@@ -278,19 +342,9 @@ class Engine:
             await stack.aclose()
 
     async def _close_handlers(self) -> None:
-        for close in self._closers:
-            await close()
-
-    async def _register_files(self, pattern: str) -> None:
-        paths = sorted(glob.glob(pattern, recursive=True))
-        if not paths:
-            logger.warning("no definition file fits %r", pattern)
-        for path in paths:
-            name = os.path.basename(path).split(".")[0]
-            try:
-                await self._machines.update(name, Path(path), None)
-            except StateMachineDoesNotExist:
-                await self._machines.create(name, Path(path), "STANDARD", None)
+        for handler in self._handlers:
+            await handler.aclose()
+        self._threads.shutdown()
 
     def _running(self) -> Supervisor:
         if self._term is None:
@@ -312,15 +366,19 @@ class Engine:
         type: MachineType = "STANDARD",
         role_arn: str | None = None,
         retention_days: float | None = None,
+        max_concurrent_executions: float | None = None,
     ) -> StateMachineInfo:
         """Register a state machine. definition: JSON or YAML text, a dict, or a path.
 
         retention_days: how long its finished executions are kept; None: as `limits` say (AWS: 90 days), math.inf: for
-        ever. The same again changes nothing. Raises DefinitionError with every finding, InvalidName,
-        StateMachineAlreadyExists.
+        ever. max_concurrent_executions: how many of its executions may have begun and not ended in the whole file,
+        parked ones included; more are queued. None: any number. The same again changes nothing. Raises DefinitionError
+        with every finding, InvalidName, InvalidParameter, StateMachineAlreadyExists.
         """
         self._running()
-        return await self._machines.create(name, definition, type, role_arn, retention_days)
+        return await self._machines.create(
+            name, definition, type, role_arn, retention_days, check_limit(max_concurrent_executions)
+        )
 
     async def update_state_machine(
         self,
@@ -329,13 +387,18 @@ class Engine:
         *,
         role_arn: str | None = None,
         retention_days: float | None = None,
+        max_concurrent_executions: float | None = None,
     ) -> StateMachineInfo:
-        """Give a state machine a new definition, role or retention, and leave alone what is None.
+        """Give a state machine a new definition, role, retention or limit, and leave alone what is None.
 
-        Running executions keep the revision they started with; retention_days counts for all of them.
+        Running executions keep the revision they started with; retention_days counts for all of them, and
+        max_concurrent_executions for all that are queued; math.inf lifts it.
         """
-        self._running()
-        return await self._machines.update(name_or_arn, definition, role_arn, retention_days)
+        supervisor = self._running()
+        info = await self._machines.update(name_or_arn, definition, role_arn, retention_days, max_concurrent_executions)
+        if max_concurrent_executions is not None:
+            await supervisor.look()
+        return info
 
     async def delete_state_machine(self, name_or_arn: str) -> None:
         """Forget a state machine; one that is gone already is no error."""
@@ -362,6 +425,7 @@ class Engine:
         name: str | None = None,
         input_text: str | None = None,
         attributes: Mapping[str, str] | None = None,
+        priority: int = 0,
     ) -> Execution:
         """Start an execution of a state machine, by name or ARN; durable when this returns.
 
@@ -370,69 +434,38 @@ class Engine:
         still running gives that one; otherwise the name of another raises ExecutionAlreadyExists.
         attributes: texts to find it by (`list_executions`), at most 50, names of up to 128 characters and values of up
         to 256. They are kept as they are, so nothing secret belongs there.
+        priority: where a limit makes it wait for its turn, higher ones begin first, and then the oldest start. Waiting
+        or not, it is RUNNING, and its timeouts count.
         Raises StateMachineDoesNotExist, InvalidName, InvalidExecutionInput, InvalidParameter, and UnroutedResource when
         a Task of the state machine has no handler.
         """
         supervisor = self._running()
-        payload = self._input(input, input_text)
+        payload = read_input(input, input_text, self.limits)
         found_by = check_attributes(attributes)
-        registered = await self._machines.recent_row(machine)
-        plan = await self._machines.plan(registered.digest, registered.type)
+        recent = self._machines.recent(machine)
+        if recent is not None:
+            registered, plan = recent
+        else:
+            registered = await self._machines.recent_row(machine)
+            plan = await self._machines.plan(registered.digest, registered.type)
         for resource in plan.resources:
             self._resolver.resolve(resource)  # UnroutedResource before anything of the execution exists
-        name = check_name(name) if name is not None else new_uuid()
-        express = registered.type == "EXPRESS"
-        arn = (
-            self.arns.express(registered.name, name, new_uuid())
-            if express
-            else self.arns.execution(registered.name, name)
-        )
-        row = ExecutionRow(
-            key=supervisor.next_key(),
-            arn=arn,
-            name=name,
-            state_machine_arn=registered.arn,
-            digest=registered.digest,
-            type=registered.type,
-            role_arn=registered.role_arn,
-            input=payload,
-            started_at=self.clock.now(),
-            owner=supervisor.engine_id,
-            attributes=found_by,
-        )
-        started = await supervisor.start(row, plan.machine)
+        key, now, owner = supervisor.next_key(), self.clock.now(), supervisor.engine_id
+        row = new_row(key, self.arns, registered, name, payload, found_by, priority, now, owner)
+        started = await supervisor.start(row, plan.machine, registered.max_concurrent_executions)
         if isinstance(started, ExecutionRow):
             if started.status != "RUNNING" or started.input.value != payload.value:
-                raise ExecutionAlreadyExists(f"Execution Already Exists: '{arn}'")
+                raise ExecutionAlreadyExists(f"Execution Already Exists: '{row.arn}'")
             return Execution(self, started)
-        return Execution(self, row, started if express else None)
-
-    def _input(self, value: Json | None, text: str | None) -> Payload:
-        if text is not None and value is not None:
-            raise TypeError("give input or input_text, not both")
-        try:
-            if text is not None:
-                payload = Payload.parse(text)
-            else:
-                check_finite(value)
-                payload = Payload({} if value is None else value)
-            size = payload.size_bytes
-        except JsonError as error:
-            raise InvalidExecutionInput(f"Invalid State Machine Execution Input: '{error}'") from error
-        if size > self.limits.payload_bytes:
-            raise InvalidExecutionInput(
-                f"Invalid State Machine Execution Input: the input has {size} bytes, "
-                f"the limit is {self.limits.payload_bytes}"
-            )
-        # What came as a Python value is read back from its text: nobody else holds the engine's copy.
-        return payload if text is not None else Payload.parse(payload.text)
+        in_memory = row.type == "EXPRESS" and self._express == "memory"
+        return Execution(self, row, started if in_memory else None)
 
     async def execution(self, arn: str) -> Execution:
         """A handle on an execution by its ARN. Raises ExecutionDoesNotExist."""
         self._running()
-        row = await self.store.execution(arn)
+        row = await self.store.execution(arn) if is_unicode(arn) else None
         if row is None:
-            raise ExecutionDoesNotExist(f"Execution Does Not Exist: '{arn}'")
+            raise ExecutionDoesNotExist(f"Execution Does Not Exist: {shown(arn)}")
         return Execution(self, row)
 
     async def list_executions(
@@ -450,6 +483,7 @@ class Engine:
         attributes: those it was started with, all of these among them.
         """
         self._running()
+        check_text(name, "name", sys.maxsize)
         query = ExecutionQuery(
             state_machine_arn=self._machines.arn_of(machine) if machine is not None else None,
             status=status,
@@ -463,6 +497,28 @@ class Engine:
     def running(self, arn: str) -> Run | None:
         """The run of an execution in this engine; None when it runs elsewhere or has ended. For handles."""
         return self._running().running(arn)
+
+    def follow(self) -> asyncio.Future[None]:
+        """A future that is done when other engines may have written. For handles: see `Lookout.follow`."""
+        self._running()
+        assert self._lookout is not None
+        return self._lookout.follow()
+
+    async def take(self, row: ExecutionRow) -> None:
+        """Run an execution here that waits and is in nobody's hands. For handles."""
+        supervisor = self._running()
+        if row.owner in (None, supervisor.engine_id):  # this engine may be letting it go
+            await supervisor.wake([row.key])
+
+    def begun(self, arn: str) -> asyncio.Future[None]:
+        """A future that is done when an execution begins to run here. For handles."""
+        return self._running().begun(arn)
+
+    async def ask(self, arn: str, kind: MessageKind, error: str | None = None, cause: str | None = None) -> None:
+        """Stop, pause or resume an execution, whichever engine runs it. For handles: see `Messages.ask`."""
+        self._running()
+        assert self._messages is not None
+        await self._messages.ask(arn, kind, error, cause)
 
     async def redrive(
         self, row: ExecutionRow, client_token: str | None, from_state: str | None, input: Json | None
@@ -480,7 +536,7 @@ class Engine:
             raise ExecutionNotRedrivable(reason)
         detour = None
         if from_state is not None or input is not None:
-            given = self._input(input, None) if input is not None else None
+            given = read_input(input, None, self.limits) if input is not None else None
             plan = await self._machines.plan(row.digest)
             detour = await find_detour(self.store, row, plan.machine, from_state, given)
         again = redriven_row(row, now, supervisor.engine_id, client_token)
@@ -517,7 +573,7 @@ class Engine:
         return await self._retention.purge(older_than_days=check_retention(older_than_days), state_machine_arn=arn)
 
     async def join(self) -> None:
-        """Return when no execution of this engine is running."""
+        """Return when no execution of this engine is running, and none is parked or queued in the database."""
         await self._running().join()
 
 
@@ -528,23 +584,3 @@ def _system_random() -> random.Random:
 async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.wait([task])
-
-
-def _store(database: str | Store, clock: Clock, codec: Codec | None) -> Store:
-    """The store that a program names by its URL, or brings along."""
-    if isinstance(database, str):
-        return _open_store(database, clock, codec)
-    if codec is not None:
-        raise ValueError("give the codec to the store: SqliteStore(path, codec=...)")
-    return database
-
-
-def _open_store(url: str, clock: Clock, codec: Codec | None = None) -> Store:
-    """The store behind a database URL."""
-    if url == "memory://":
-        return MemoryStore()
-    if url.startswith("sqlite:///"):
-        from asfn.store.sqlite import SqliteStore
-
-        return SqliteStore(url.removeprefix("sqlite:///"), off_loop=clock.off_loop, codec=codec)
-    raise ValueError(f"unknown database URL {url!r}: use memory:// or sqlite:///path/to/file.db")

@@ -85,7 +85,12 @@ class DefinitionError(AsfnError):
     def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
         self.diagnostics = tuple(diagnostics)
         errors = [diagnostic for diagnostic in self.diagnostics if diagnostic.severity == "ERROR"]
-        super().__init__("; ".join(f"{item.pointer or '/'}: {item.message}" for item in errors))
+        text = "; ".join(f"{item.pointer or '/'}: {item.message}" for item in errors)
+        super().__init__(text.encode(errors="backslashreplace").decode())  # a pointer may hold a lone surrogate
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        """Errors travel between processes, and are pickled for it."""
+        return type(self), (self.diagnostics,)
 
 
 class InvalidName(AsfnError):
@@ -162,6 +167,10 @@ class ExecutionFailed(AsfnError):
         where = f" in state {state!r}" if state else ""
         what = ": ".join(part for part in (error, cause) if part)
         super().__init__(f"execution {status}{where}" + (f": {what}" if what else ""))
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        """Errors travel between processes, and are pickled for it."""
+        return type(self), (self.status, self.error, self.cause, self.state)
 
 
 class UnroutedResource(AsfnError):

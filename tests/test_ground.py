@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import uuid
+from typing import Any
+
 import pytest
 
 from asfn._json import JsonError, Payload, check_finite, decode, encode
-from asfn.arn import Arns, check_name, name_of, new_uuid, parse_task_resource
+from asfn.arn import Arns, check_name, name_of, new_uuid, ordered_uuid, parse_task_resource
 from asfn.errors import InvalidArn, InvalidName
 from asfn.limits import Limits
 
@@ -45,10 +51,100 @@ def test_a_nested_value_too_deep_to_write_is_a_json_error() -> None:
         check_finite(value)  # type: ignore[arg-type]
 
 
+def large(**members: Any) -> Payload:
+    """An object that was printed before, long enough that members are set by putting their text behind its own."""
+    payload = Payload({"filling": "x" * 300, **members})
+    assert len(payload.text) > 300
+    return payload
+
+
+@pytest.mark.parametrize(
+    "member",
+    [Payload({"b": [1, 2.5, None]}), Payload("é\n"), Payload(10**30), Payload.parse('{ "blank":  1e2 }'), Payload([])],
+    ids=["object", "text", "integer", "as it came", "empty"],
+)
+@pytest.mark.parametrize(
+    "whole",
+    [large(), Payload({}), Payload.parse('{"kept":  "as it came%s"}' % ("x" * 300)), large(new="there already")],
+    ids=["large", "empty", "as it came", "replaced"],
+)
+def test_an_object_with_a_member_set_is_printed_as_the_whole_would_be(whole: Payload, member: Payload) -> None:
+    assert isinstance(whole.value, dict)
+    before = dict(whole.value)
+    changed = whole.with_member("new", member)
+
+    assert changed.value == {**before, "new": member.value}
+    assert changed.text == encode(changed.value)
+    assert changed.with_member('"quoted"', member).text == encode(
+        {**before, "new": member.value, '"quoted"': member.value}
+    )
+    assert whole.value == before
+
+
+def test_a_member_that_json_cannot_hold_is_told_when_the_whole_is_printed() -> None:
+    changed = large().with_member("new", Payload("\ud800"))
+
+    assert not changed.is_within(1_000_000)
+    with pytest.raises(JsonError):
+        _ = changed.text
+
+
+def test_a_copy_of_a_value_is_not_touched_by_its_owner() -> None:
+    value: dict[str, Any] = {"list": [1, None]}
+    payload = Payload.copy_of(value)
+    value["list"].append(2)
+
+    assert payload.value == {"list": [1, None]}
+    assert payload.text == '{"list":[1,null]}'
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_copy_of_a_non_finite_number_is_refused(number: float) -> None:
+    with pytest.raises(JsonError, match=r"\$\.a\[0\]"):
+        Payload.copy_of({"a": [number], "b": None})
+
+
+def test_a_list_of_documents_keeps_each_as_it_came() -> None:
+    joined = Payload.of_list([Payload.parse('{ "a": 1 }'), Payload([2])])
+
+    assert joined.value == [{"a": 1}, [2]]
+    assert joined.text == '[{ "a": 1 },[2]]'
+    assert Payload.of_list([]).text == "[]"
+
+
+def test_what_is_within_a_size_is_never_more_bytes_than_that() -> None:
+    for text in ("x" * 62, "é" * 62, "\U0001f600" * 62):
+        payload = Payload(text)
+        assert payload.is_within(4 * 64)
+        assert payload.size_bytes <= 4 * 64
+        assert not Payload(text + "x").is_within(4 * 64)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system knows no fork")
+def test_a_forked_process_draws_uuids_of_its_own() -> None:
+    program = (
+        "import os; from asfn.arn import new_uuid; new_uuid(); child = os.fork()\n"
+        "if child: os.waitpid(child, 0)\n"
+        "print(new_uuid(), flush=True)"
+    )
+    made = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
+
+    assert len(made) == 2
+    assert made[0] != made[1]
+
+
 def test_uuids_are_version_4_and_differ() -> None:
     made = {new_uuid() for _ in range(1000)}
     assert len(made) == 1000
     assert all(text[14] == "4" and text[19] in "89ab" and len(text) == 36 for text in made)
+
+
+def test_ordered_uuids_are_version_7_sort_by_their_moment_and_differ() -> None:
+    made = [ordered_uuid(1_700_000_000 + step / 1000) for step in range(1000)]
+    assert made == sorted(made)
+    assert all(text[14] == "7" and text[19] in "89ab" and len(text) == 36 for text in made)
+    assert len({ordered_uuid(1_700_000_000.0) for _ in range(1000)}) == 1000
+    assert uuid.UUID(made[0]).int >> 80 == 1_700_000_000_000
 
 
 @pytest.mark.parametrize("name", ["", "a" * 81, "a b", "a/b", "a:b", "a*", "a\x07", "\U0010ffff"])

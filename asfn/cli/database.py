@@ -6,9 +6,11 @@ running the same file meanwhile.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +20,7 @@ from asfn.cli.exits import Refused
 from asfn.cli.output import plain
 from asfn.errors import EngineClosed
 from asfn.limits import Limits
-from asfn.runtime.clock import SystemClock
+from asfn.runtime.clock import SystemClock, fulfil
 from asfn.runtime.handle import Execution, ExecutionInfo
 from asfn.store.records import ExecutionQuery
 from asfn.store.sqlite import SqliteStore
@@ -31,13 +33,14 @@ if TYPE_CHECKING:
     from asfn.runtime.execution import Run
     from asfn.store.codec import Codec
     from asfn.store.protocol import Store
-    from asfn.store.records import ExecutionRow, ExecutionStatus
+    from asfn.store.records import ExecutionRow, ExecutionStatus, MessageKind
 
 VARIABLE: Final = "ASFN_DB"
 CODEC_VARIABLE: Final = "ASFN_CODEC"
 _SQLITE: Final = "sqlite:///"
 _PAGE: Final = 500
 _CANDIDATES: Final = 5
+_LOOK_SECONDS: Final = 0.25
 
 
 def db_option(*, required: bool, help: str) -> Callable[[Any], Any]:  # Any: what click decorates
@@ -113,6 +116,24 @@ class Look:
     def running(self, arn: str) -> Run | None:
         """None: whatever runs, runs elsewhere."""
         return None
+
+    def follow(self) -> asyncio.Future[None]:
+        """A future that is done after a moment: whoever follows looks again then."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        timer = self.clock.call_at(self.clock.now() + _LOOK_SECONDS, partial(fulfil, future, None))
+        future.add_done_callback(lambda _: timer.cancel())
+        return future
+
+    async def take(self, row: ExecutionRow) -> None:
+        """Nothing runs here."""
+
+    def begun(self, arn: str) -> asyncio.Future[None]:
+        """A future that is never done: nothing runs here."""
+        return asyncio.get_running_loop().create_future()
+
+    async def ask(self, arn: str, kind: MessageKind, error: str | None = None, cause: str | None = None) -> None:
+        """Raises EngineClosed: that takes an engine."""
+        raise EngineClosed(f"{arn} is only looked at: an engine is needed to {kind} it")
 
     async def redrive(
         self, row: ExecutionRow, client_token: str | None, from_state: str | None, input: Json | None

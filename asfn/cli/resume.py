@@ -92,7 +92,8 @@ class _Job:
         """See one execution to its end, or find out why it has none."""
         execution = await engine.execution(arn)
         failed: ExecutionFailed | None = None
-        if (await execution.describe()).status == "RUNNING" and engine.running(arn) is None:
+        info = await execution.describe()
+        if info.status == "RUNNING" and engine.running(arn) is None and not (info.parked or info.queued):
             self._tell_stuck(execution, "another process runs it, or it could not be resumed (see above)")
             return
         try:

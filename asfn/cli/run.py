@@ -105,7 +105,7 @@ class _Job:
 
     async def run(self, session: Session) -> tuple[str, ExecutionFailed | None]:
         """The output's JSON text, or how the execution failed."""
-        return await session.in_engine(self.url, self.routes, self.work, parked=self.tell_parked)
+        return await session.in_engine(self.url, self.routes, self.work, parked=self.tell_parked, resume=False)
 
     async def work(self, engine: Engine) -> tuple[str, ExecutionFailed | None]:
         await self._register(engine)

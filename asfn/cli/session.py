@@ -112,14 +112,17 @@ class Session:
         work: Callable[[Engine], Awaitable[T]],
         *,
         parked: Callable[[], None],
+        resume: bool = True,
     ) -> T:
         """What `work` answers, done with an entered engine.
+
+        resume: whether it goes on with what is unfinished in the database.
 
         parked: says how to go on; called when a signal came, after everything is parked, or at the second signal.
         Raises Interrupted then.
         """
         self._on_second = parked
-        engine = Engine(database_url, drain_seconds=_DRAIN_SECONDS, codec=codec_in_use())
+        engine = Engine(database_url, drain_seconds=_DRAIN_SECONDS, codec=codec_in_use(), resume=resume)
         await routes.apply(engine)
         async with engine:
             answer = await self._interruptible(work(engine))

@@ -9,8 +9,9 @@ A `Watch` given while compiling is told what each stage gives (`inspect.py`); wi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from asfn._json import EMPTY_OBJECT, Payload
 from asfn.errors import StateFailed
@@ -35,6 +36,9 @@ Finish: TypeAlias = Callable[["Scope", Payload], "Transition | Success"]
 Assign: TypeAlias = Callable[["Scope", Payload], "dict[str, Payload]"]
 Watch: TypeAlias = Callable[[str, Payload], object]
 """Told what a stage gave, by the name of its field: `InputPath`, `Output`, `Choices[1]/Assign`."""
+
+
+_MEMBER_PATH: Final = re.compile(r"\$\.([A-Za-z_]\w*)", re.ASCII)
 
 
 def raw_input(scope: Scope) -> Payload:
@@ -119,7 +123,23 @@ def result_path(text: str | None) -> Callable[[Scope, Payload], Payload]:
     if text == "$":
         return lambda scope, result: result
     place = compile_result_path(text)
-    return lambda scope, result: Payload(place(scope.input.value, result.value))
+    name = _member(text)
+    if name is None:
+        return lambda scope, result: Payload(place(scope.input.value, result.value))
+
+    def put(scope: Scope, result: Payload) -> Payload:
+        document = scope.input
+        if type(document.value) is dict:
+            return document.with_member(name, result)
+        return Payload(place(document.value, result.value))
+
+    return put
+
+
+def _member(text: str | None) -> str | None:
+    """The name in a path of the form `$.name`."""
+    path = _MEMBER_PATH.fullmatch(text) if text is not None else None
+    return path[1] if path is not None else None
 
 
 def output_path(text: str | None) -> Callable[[Scope, Payload], Payload] | None:
@@ -174,6 +194,18 @@ def _leave(output: Callable[[Scope, Payload], Payload] | None, assign: Assign | 
     return transition if assign is None and next is not None else finish
 
 
+def _set_member(name: str, next: str, put: Callable[[Scope, Payload], Payload]) -> Finish:
+    """What most states with a ResultPath end in: one member of the input is set, nothing else."""
+
+    def transition(scope: Scope, result: Payload) -> Transition:
+        document = scope.input
+        if type(document.value) is dict:
+            return Transition(next, document.with_member(name, result))
+        return Transition(next, put(scope, result))
+
+    return transition
+
+
 def path_finish(
     *,
     next: str | None,
@@ -197,6 +229,8 @@ def path_finish(
 
         return _leave(output, path_assign(assign), next)
     if cut is None:
+        if not assign and next is not None and (name := _member(place)) is not None:
+            return _set_member(name, next, put)
         return _leave(None if place == "$" else put, path_assign(assign), next)
     cutter = cut
 

@@ -2,11 +2,14 @@
 
 Effects are plain data with absolute deadlines in epoch seconds, so that they can be stored as they are and performed
 after a restart without evaluating anything again. What came of an effect is an outcome: `Success` or `Failure`, a type.
+Those made for every state are Structs: made in C, and, as they are never part of a cycle, not tracked.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,25 +22,19 @@ FailureKind = Literal["task", "timeout", "heartbeat", "fail", "evaluation", "run
 _TERMINAL: Final = frozenset({"runtime", "limit"})
 
 
-class Transition:
+class Transition(Struct, eq=False, gc=False):
     """The state is done; the machine goes on with state `next`. assigned: new values of variables, or None."""
 
-    __slots__ = ("assigned", "next", "output")
-
-    def __init__(self, next: str, output: Payload, assigned: Mapping[str, Payload] | None = None) -> None:
-        self.next = next
-        self.output = output
-        self.assigned = assigned
+    next: str
+    output: Payload
+    assigned: Mapping[str, Payload] | None = None
 
 
-class Success:
+class Success(Struct, eq=False, gc=False):
     """A frame's or an effect's good end."""
 
-    __slots__ = ("assigned", "output")
-
-    def __init__(self, output: Payload, assigned: Mapping[str, Payload] | None = None) -> None:
-        self.output = output
-        self.assigned = assigned
+    output: Payload
+    assigned: Mapping[str, Payload] | None = None
 
 
 def _writable(text: str | None) -> str | None:
@@ -84,63 +81,43 @@ class Failure:
         return f"Failure({self.error!r}, {self.cause!r}, {self.kind!r})"
 
 
-class CallTask:
+class CallTask(Struct, eq=False, gc=False):
     """Submit one attempt of a Task. timeout_at: absolute; timeout_seconds and heartbeat_seconds as the state set them.
 
     token: the task token that may end it, None when there is none; made by the runtime before the state was begun.
     """
 
-    __slots__ = ("heartbeat_seconds", "payload", "role_arn", "timeout_at", "timeout_seconds", "token")
-
-    def __init__(
-        self,
-        payload: Payload,
-        timeout_seconds: int | None = None,
-        timeout_at: float | None = None,
-        heartbeat_seconds: int | None = None,
-        role_arn: str | None = None,
-        token: str | None = None,
-    ) -> None:
-        self.payload = payload
-        self.timeout_seconds = timeout_seconds
-        self.timeout_at = timeout_at
-        self.heartbeat_seconds = heartbeat_seconds
-        self.role_arn = role_arn
-        self.token = token
+    payload: Payload
+    timeout_seconds: int | None = None
+    timeout_at: float | None = None
+    heartbeat_seconds: int | None = None
+    role_arn: str | None = None
+    token: str | None = None
 
 
-class AwaitJob:
+class AwaitJob(Struct, eq=False, gc=False):
     """A Task was submitted and goes on elsewhere: poll `job` until it ends. `call` keeps deadlines and payload."""
 
-    __slots__ = ("call", "job")
-
-    def __init__(self, call: CallTask, job: Json) -> None:
-        self.call = call
-        self.job = job
+    call: CallTask
+    job: Json
 
 
-class AwaitToken:
+class AwaitToken(Struct, eq=False, gc=False):
     """A Task goes on in other hands, until whoever holds the token of `call` ends it or a deadline passes.
 
     queued: it is an activity's, and no worker has taken it yet: its clocks stand still.
     """
 
-    __slots__ = ("call", "queued")
-
-    def __init__(self, call: CallTask, queued: bool = False) -> None:
-        self.call = call
-        self.queued = queued
+    call: CallTask
+    queued: bool = False
 
 
-class SleepUntil:
+class SleepUntil(Struct, eq=False, gc=False):
     """Sleep to an absolute moment, then settle the state (Wait) or begin it again (a retry by retrier `retrier`)."""
 
-    __slots__ = ("at", "retrier", "then")
-
-    def __init__(self, at: float, then: Literal["settle", "begin"], retrier: int | None = None) -> None:
-        self.at = at
-        self.then = then
-        self.retrier = retrier
+    at: float
+    then: Literal["settle", "begin"]
+    retrier: int | None = None
 
 
 class FanOut:

@@ -6,7 +6,9 @@ One `Scope` per frame, moved from state to state by the interpreter; closures re
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from asfn.language.timestamps import format_timestamp
 
@@ -16,52 +18,25 @@ if TYPE_CHECKING:
     from asfn._json import Json, JsonObject, Payload
 
 
-class ExecutionFacts:
+class ExecutionFacts(Struct, eq=False, gc=False):
     """What is the same for every state of an execution: `Execution` and `StateMachine` of the context object.
 
     redrive_count is None where AWS leaves it out (synchronous Express, TestState; asl.md section 6); role_arn only
-    in TestState, where no role was given.
+    in TestState, where no role was given. priority: among executions that wait for their turn; no state sees it.
     """
 
-    __slots__ = (
-        "_context",
-        "arn",
-        "express",
-        "input",
-        "machine_arn",
-        "machine_name",
-        "name",
-        "redrive_count",
-        "redriven_at",
-        "role_arn",
-        "started_at",
-    )
-
-    def __init__(
-        self,
-        arn: str,
-        name: str,
-        role_arn: str | None,
-        started_at: float,
-        input: Payload,
-        machine_arn: str,
-        machine_name: str,
-        *,
-        express: bool = False,
-        redrive_count: int | None = 0,
-        redriven_at: float | None = None,
-    ) -> None:
-        self.arn = arn
-        self.name = name
-        self.role_arn = role_arn
-        self.started_at = started_at
-        self.input = input
-        self.machine_arn = machine_arn
-        self.machine_name = machine_name
-        self.express = express
-        self.redrive_count = redrive_count
-        self.redriven_at = redriven_at
-        self._context: JsonObject | None = None
+    arn: str
+    name: str
+    role_arn: str | None
+    started_at: float
+    input: Payload
+    machine_arn: str
+    machine_name: str
+    express: bool = False
+    redrive_count: int | None = 0
+    redriven_at: float | None = None
+    priority: int = 0
+    _context: JsonObject | None = None
 
     def context(self) -> JsonObject:
         """`{"Execution": {...}, "StateMachine": {...}}`, built once, in AWS's member order."""
@@ -82,6 +57,10 @@ class ExecutionFacts:
                 "StateMachine": {"Id": self.machine_arn, "Name": self.machine_name},
             }
         return context
+
+
+# What every scope begins with: variables and retries are never changed in place, and most states have none.
+_NONE: Final[dict[Any, Any]] = {}
 
 
 class Scope:
@@ -113,13 +92,13 @@ class Scope:
         self.input = input
         self.rng = rng
         self.parent = parent
-        self.variables: dict[str, Payload] = {}
+        self.variables: dict[str, Payload] = _NONE
         self.map_item: JsonObject | None = parent.map_item if parent is not None else None
         self.state_name = ""
         self.entered_at = 0.0
         self.now = 0.0
         self.attempt = 0
-        self.retries: dict[int, int] = {}
+        self.retries: dict[int, int] = _NONE
         self.counts_retries = False
         self.token: str | None = None
         self.context_override: Json = None

@@ -8,8 +8,9 @@ With a `Watch` the same closures tell what each of their stages gave; `inspect.p
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from asfn._json import Payload, encode
 from asfn.arn import TaskResource, parse_task_resource
@@ -65,14 +66,14 @@ Settle = Callable[["Scope", Payload], Step]
 Recover = Callable[["Scope", Failure], Step]
 
 
-@dataclass(eq=False, slots=True)
-class CompiledState:
+class CompiledState(Struct, eq=False):
     """One state, ready to run. It holds nothing of any execution.
 
     kind: the state's Type.   settle: of a Pass, how a redrive leaves it without running it.
     recover: None where AWS offers no Retry and Catch.
     resource: of a Task.   branches: of a Parallel; of a Map the item processor alone.
     child_input: gives a branch's or iteration's input.   counts_retries: the context object has State.RetryCount.
+    takes_token: a task token is to be there before it begins; a `.sync` job may be ended by one too.
     """
 
     name: str
@@ -84,10 +85,10 @@ class CompiledState:
     branches: Sequence[CompiledMachine] = ()
     child_input: ChildInput | None = None
     counts_retries: bool = False
+    takes_token: bool = False
 
 
-@dataclass(eq=False, slots=True)
-class CompiledMachine:
+class CompiledMachine(Struct, eq=False):
     """The outermost machine, a branch, or an item processor."""
 
     start_at: str
@@ -461,6 +462,7 @@ def _task(state: TaskState, limits: Limits, watch: Watch | None) -> CompiledStat
         _recover(state, watch),
         resource=resource,
         counts_retries=True,
+        takes_token=bool(resource.pattern),
     )
 
 

@@ -6,12 +6,14 @@ integrations.md section 11). A worker may live in any process that has the same 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from asfn._json import Payload
 from asfn.arn import check_name
 from asfn.errors import ActivityDoesNotExist, InvalidArn, InvalidParameter
+from asfn.runtime.texts import is_unicode, shown
 from asfn.store.records import ActivityRow
 
 if TYPE_CHECKING:
@@ -27,8 +29,7 @@ POLL_SECONDS: Final = 60.0
 _LONGEST_WORKER_NAME: Final = 80
 
 
-@dataclass(frozen=True, slots=True)
-class ActivityInfo:
+class ActivityInfo(Struct, frozen=True):
     """What DescribeActivity tells. created_at: epoch seconds, UTC."""
 
     arn: str
@@ -36,8 +37,7 @@ class ActivityInfo:
     created_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class ActivityTask:
+class ActivityTask(Struct, frozen=True):
     """Work for an activity worker: end it with `engine.tasks.succeed(task.token, ...)` or `fail`.
 
     input: a JSON value.   input_text: the same as text, as the execution has it.
@@ -117,15 +117,15 @@ class Activities:
         return name_or_arn
 
     async def _row(self, arn: str) -> ActivityRow:
-        row = await self._store.activity(arn)
+        row = await self._store.activity(arn) if is_unicode(arn) else None
         if row is None:
-            raise ActivityDoesNotExist(f"Activity Does Not Exist: '{arn}'")
+            raise ActivityDoesNotExist(f"Activity Does Not Exist: {shown(arn)}")
         return row
 
 
 def _is_worker_name(name: str) -> bool:
     """One to 80 characters that a database can keep."""
-    return 1 <= len(name) <= _LONGEST_WORKER_NAME and not any("\ud800" <= character <= "\udfff" for character in name)
+    return 1 <= len(name) <= _LONGEST_WORKER_NAME and is_unicode(name)
 
 
 def _info(row: ActivityRow) -> ActivityInfo:

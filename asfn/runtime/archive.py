@@ -7,10 +7,12 @@ is lost on the way. It holds every payload as plain text, and the tokens of open
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from msgspec.structs import asdict as members_of
+from msgspec.structs import replace
 
 from asfn._json import JsonError, Payload, decode, encode
 from asfn.errors import ExecutionAlreadyExists, ExecutionDoesNotExist, InvalidParameter
@@ -24,6 +26,8 @@ from asfn.store.records import (
     ExecutionStatus,
     FrameRow,
     MachineType,
+    Message,
+    MessageKind,
     Segment,
     TokenRow,
     TokenState,
@@ -43,7 +47,7 @@ Member = str | dict[str, str]
 
 @dataclass(slots=True)
 class _Execution:
-    """An execution's row without what only the file means: key, owner, when to wake."""
+    """An execution's row without what only the file means: key, owner, when to wake (it is woken where it arrives)."""
 
     arn: str
     name: str
@@ -64,6 +68,8 @@ class _Execution:
     attributes: dict[str, str]
     paused: bool = False
     redrive_tokens: tuple[tuple[str, float], ...] = ()
+    queued: bool = False
+    priority: int = 0
 
 
 @dataclass(slots=True)
@@ -103,6 +109,13 @@ class _Work:
 
 
 @dataclass(slots=True)
+class _Message:
+    kind: MessageKind
+    body: str
+    at: float
+
+
+@dataclass(slots=True)
 class _Document:
     """What an export holds. A member of `texts` is a text, or {"sha256": its key in payloads}.
 
@@ -121,6 +134,7 @@ class _Document:
     payloads: dict[str, str]
     history: list[Any]  # Any: events in AWS's shapes, compared with what the segments give
     digest: str = field(default="")
+    messages: list[_Message] = field(default_factory=list)
 
 
 async def export_execution(store: Store, arn: str, now: float) -> JsonObject:
@@ -203,14 +217,15 @@ def _document(archive: Archive, now: float) -> JsonObject:
         "history": [event for segment in archive.segments for event in shapes(segment)],
         "segments": segments,
         "frames": frames,
-        "tokens": [_without(asdict(token), "execution") for token in archive.tokens],
-        "work": [_without(asdict(work), "execution") for work in archive.work],
+        "tokens": [_without(members_of(token), "execution") for token in archive.tokens],
+        "work": [_without(members_of(work), "execution") for work in archive.work],
+        "messages": [{"kind": message.kind, "body": message.body, "at": message.at} for message in archive.messages],
         "payloads": large,
     }
 
 
 def _scalars(row: Segment | FrameRow) -> JsonObject:
-    return {name: getattr(row, name) for name in row.__slots__ if name != "texts"}
+    return {name: getattr(row, name) for name in row.__struct_fields__ if name != "texts"}
 
 
 def _without(members: dict[str, Any], name: str) -> JsonObject:  # Any: the members of a dataclass
@@ -244,6 +259,7 @@ def _archive(document: _Document) -> Archive:
         [FrameRow(item.path, item.body, payloads(item.texts)) for item in document.frames],
         [TokenRow(execution=0, **asdict(item)) for item in document.tokens],
         [ActivityTaskRow(execution=0, **asdict(item)) for item in document.work],
+        [Message(execution=0, **asdict(item)) for item in document.messages],
     )
 
 
@@ -279,6 +295,7 @@ def _give_key(archive: Archive, key: int) -> None:
     archive.row.key = key
     archive.tokens = [replace(token, execution=key) for token in archive.tokens]
     archive.work = [replace(work, execution=key) for work in archive.work]
+    archive.messages = [replace(message, execution=key) for message in archive.messages]
 
 
 async def _taken(store: Store, arn: str) -> ExecutionAlreadyExists:

@@ -12,7 +12,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
-from asfn.errors import TaskFailed
+from asfn.errors import EngineClosed, TaskFailed
 from asfn.runtime.clock import fulfil
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ class Calls:
             return
         quiet: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._quiet.append(quiet)
-        timer = self._clock.call_at(until, partial(fulfil, quiet, None))
+        # Durations run by the loop's clock: no date that jumps makes them longer.
+        timer = asyncio.get_running_loop().call_later(max(0.0, until - self._clock.now()), fulfil, quiet, None)
         try:
             await quiet
         finally:
@@ -67,12 +68,17 @@ class Calls:
         self._flying += 1
         try:
             return await self.supervise(work, name, deadline_at, heartbeat)
+        except EngineClosed:  # the call waited for its turn, and was not made
+            if not self.closing:
+                raise
         finally:
             # Whoever waits for quiet wakes a turn later; the caller goes on at once and has recorded its answer then.
             self._flying -= 1
             if not self._flying:
                 for quiet in self._quiet:
                     fulfil(quiet, None)
+        await self.gate()
+        raise AssertionError("nothing passes a gate that is closed")
 
     async def supervise(
         self,
@@ -127,9 +133,10 @@ class Calls:
     async def _release(self, task: asyncio.Task[Any]) -> None:
         """Cancel a late handler and wait the grace period for its clean-up."""
         task.cancel()
-        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
         task.add_done_callback(lambda _: fulfil(ended, None))
-        timer = self._clock.call_at(self._clock.now() + GRACE_SECONDS, partial(fulfil, ended, None))
+        timer = loop.call_later(GRACE_SECONDS, fulfil, ended, None)
         try:
             await ended
         finally:
@@ -147,7 +154,7 @@ class Calls:
             return
         task.cancel()
         task.add_done_callback(lambda task: task.cancelled() or task.exception())
-        timer = self._clock.call_at(self._clock.now() + GRACE_SECONDS, partial(self._look_after, task))
+        timer = asyncio.get_running_loop().call_later(GRACE_SECONDS, self._look_after, task)
         task.add_done_callback(lambda _: timer.cancel())
 
     def _look_after(self, task: asyncio.Task[Any]) -> None:

@@ -6,18 +6,23 @@ Points in time are epoch seconds, UTC, as float. A virtual clock for tests is in
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
+import math
 import time
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
+from msgspec import Struct
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 T = TypeVar("T")
 
 # A timer is looked at again at least this often, so that a clock set forward is noticed.
-_LONGEST_TIMER_SECONDS: Final = 3600.0
+_LONGEST_TIMER_SECONDS: Final = 5.0
+_FEW_TIMERS: Final = 100  # so many are never searched for those that are over
 
 
 def fulfil(future: asyncio.Future[T], value: T) -> None:
@@ -39,8 +44,8 @@ class Clock(Protocol):
     def now(self) -> float:
         """Epoch seconds."""
 
-    async def sleep_until(self, at: float) -> None:
-        """Return at the moment `at`, or at once when it has passed."""
+    def sleep_until(self, at: float) -> Awaitable[None]:
+        """To be awaited at once: returns at the moment `at`, or at once when it has passed."""
 
     def call_at(self, at: float, callback: Callable[[], object]) -> Timer:
         """Run `callback` on the loop at the moment `at`, never before it."""
@@ -50,49 +55,87 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock. A clock that jumps back delays a timer, never lets it run early."""
+    """The machine's clock. A clock that jumps back delays a timer, never lets it run early.
 
-    def now(self) -> float:
-        return time.time()
+    All its timers stand in one heap behind one timer of the loop: a hundred thousand sleepers are to cost little.
+    """
 
-    async def sleep_until(self, at: float) -> None:
+    now = staticmethod(time.time)
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._heap: list[_SystemTimer] = []
+        self._handle: asyncio.TimerHandle | None = None
+        self._armed_at = math.inf  # what the loop's timer stands for
+        self._numbers = itertools.count()
+        self._swept_above = _FEW_TIMERS
+
+    def sleep_until(self, at: float) -> Awaitable[None]:
+        loop = asyncio.get_running_loop()
         if at <= time.time():
-            await asyncio.sleep(0)
-            return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        timer = self.call_at(at, partial(fulfil, future, None))
-        try:
-            await future
-        finally:
-            timer.cancel()
+            return asyncio.sleep(0)
+        future: asyncio.Future[None] = loop.create_future()
+        self._push(_SystemTimer(at, next(self._numbers), future), loop)
+        return future
 
     def call_at(self, at: float, callback: Callable[[], object]) -> Timer:
-        return _SystemTimer(at, callback)
+        timer = _SystemTimer(at, next(self._numbers), callback)
+        self._push(timer, asyncio.get_running_loop())
+        return timer
 
     def off_loop(self) -> AbstractContextManager[None]:
         return nullcontext()
 
+    def _push(self, timer: _SystemTimer, loop: asyncio.AbstractEventLoop) -> None:
+        if loop is not self._loop:  # what waited on a loop that has ended never rings
+            self._loop, self._heap, self._handle, self._armed_at = loop, [], None, math.inf
+        elif len(self._heap) > self._swept_above:
+            self._heap = [timer for timer in self._heap if not timer.is_over]
+            heapq.heapify(self._heap)
+            self._swept_above = max(_FEW_TIMERS, 2 * len(self._heap))
+        heapq.heappush(self._heap, timer)
+        if timer.at < self._armed_at:
+            self._arm(timer.at)
 
-class _SystemTimer:
-    """Re-arms itself until the wall clock, not the loop's, has reached the moment."""
-
-    __slots__ = ("_at", "_callback", "_handle")
-
-    def __init__(self, at: float, callback: Callable[[], object]) -> None:
-        self._at = at
-        self._callback = callback
-        self._arm(at - time.time())
-
-    def _arm(self, seconds: float) -> None:
-        delay = min(max(seconds, 0.0), _LONGEST_TIMER_SECONDS)
-        self._handle = asyncio.get_running_loop().call_later(delay, self._ring)
+    def _arm(self, at: float) -> None:
+        assert self._loop is not None
+        if self._handle is not None:
+            self._handle.cancel()
+        delay = min(max(at - time.time(), 0.0), _LONGEST_TIMER_SECONDS)
+        self._armed_at = at
+        self._handle = self._loop.call_later(delay, self._ring)
 
     def _ring(self) -> None:
-        left = self._at - time.time()
-        if left > 0:
-            self._arm(left)
-        else:
-            self._callback()
+        """Let every timer that is due run, each callback in a turn of its own; then wait for the next one."""
+        heap, now = self._heap, time.time()
+        assert self._loop is not None
+        while heap and (heap[0].at <= now or heap[0].is_over):
+            timer = heapq.heappop(heap)
+            if isinstance(timer.rings, asyncio.Future):
+                fulfil(timer.rings, None)
+            elif timer.rings is not None:
+                self._loop.call_soon(timer.run)
+        self._handle, self._armed_at = None, math.inf
+        if heap:
+            self._arm(heap[0].at)
+
+
+class _SystemTimer(Struct, order=True):
+    """One entry of a clock's heap. rings: the callback, or the future of a sleeper; None: cancelled."""
+
+    at: float
+    number: int
+    rings: Callable[[], object] | asyncio.Future[None] | None
+
+    @property
+    def is_over(self) -> bool:
+        rings = self.rings
+        return rings is None or (isinstance(rings, asyncio.Future) and rings.done())
+
+    def run(self) -> None:
+        rings, self.rings = self.rings, None
+        if rings is not None:
+            rings()  # type: ignore[operator]  # a future is not run
 
     def cancel(self) -> None:
-        self._handle.cancel()
+        self.rings = None

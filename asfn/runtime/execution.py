@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from inspect import CORO_CREATED, getcoroutinestate
 from typing import TYPE_CHECKING
 
 from asfn.errors import EngineClosed
@@ -17,6 +18,8 @@ from asfn.runtime.clock import fulfil
 from asfn.runtime.fan_out import adopt
 from asfn.runtime.frames import Frame, restore
 from asfn.runtime.history import error_details
+from asfn.runtime.parking import waits_until
+from asfn.runtime.performing import cancel_jobs
 from asfn.runtime.redrive import revive
 from asfn.store.records import Final
 
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from asfn.plan.states import CompiledMachine
     from asfn.runtime.clock import Timer
     from asfn.runtime.interpreter import Interpreter
+    from asfn.runtime.journal import Barrier
+    from asfn.runtime.parking import Parking
     from asfn.runtime.redrive import Detour
     from asfn.store.records import ExecutionRow, FrameRow
 
@@ -37,21 +42,27 @@ class Run:
     """An execution that this engine is running.
 
     final: set when the end is decided, before it is durable.   error: what stopped the run without ending the execution
-    (a fault, an unrouted resource, the store); the execution stays resumable.
+    (a fault, an unrouted resource, the store); the execution stays resumable.   parked: it has been let go, and is to
+    be taken back from its rows.
     """
 
     __slots__ = (
-        "_begun",
+        "_asked",
         "_deadline",
         "_ended",
+        "_held",
         "_interpreter",
+        "_live",
         "_machine",
         "_on_end",
+        "_parking",
         "_root",
         "_stopping",
         "_task",
+        "_turn",
         "error",
         "final",
+        "parked",
         "row",
     )
 
@@ -62,25 +73,50 @@ class Run:
         interpreter: Interpreter,
         on_end: Callable[[Run], None],
         frames: Sequence[FrameRow] | None = None,
+        parking: Parking | None = None,
     ) -> None:
         self.row = row
+        self.parked = False
         self.final: Final | None = None
         self.error: BaseException | None = None
         self._machine = machine
         self._interpreter = interpreter
         self._on_end = on_end
-        self._begun = False
+        self._live = False
+        self._turn: asyncio.Handle | None = None
         self._stopping: Final | None = None
         self._deadline: Timer | None = None
-        self._ended: list[asyncio.Future[None]] = []
+        self._ended: list[asyncio.Future[None]] | None = None
         self._task: asyncio.Task[None] | None = None
         self._root = self._restore(frames) if frames else None
+        self._asked = 0
+        self._held: Callable[[], None] | None = None
+        self._parking = parking
         interpreter.paused = row.paused
+        interpreter.host = self if parking is not None else None
 
     def start(self) -> None:
-        """Create the task. Called once, on the engine's loop."""
-        self._task = asyncio.get_running_loop().create_task(self._main(), name=self.row.name)
-        self._task.add_done_callback(self._over)  # not in the task: one cancelled before its first step never runs
+        """Begin with the next turn of the engine's loop. Called once."""
+        self._live = True
+        if self._root is None:
+            self._turn = asyncio.get_running_loop().call_soon(self._first_turn)
+        else:  # nothing is run in this turn: its task takes the next one
+            self._first_turn()
+
+    def hold(self, begin: Callable[[], None]) -> None:
+        """Wait for a place: `begin_held` calls `begin`, which starts the run. Its deadline counts already."""
+        self._held = begin
+        self._deadline = self._interpreter.clock.call_at(self._interpreter.deadline_at, self._time_out)
+
+    def begin_held(self) -> bool:
+        """Start what waits for a place; False when it has started, because it was ended before."""
+        begin, self._held = self._held, None
+        if begin is None:
+            return False
+        if self._deadline is not None:
+            self._deadline.cancel()
+        begin()
+        return True
 
     @property
     def interpreter(self) -> Interpreter:
@@ -88,10 +124,12 @@ class Run:
 
     async def wait(self) -> Final:
         """How the execution ended, once that is durable. Raises what stopped the run, if something did."""
-        if self._task is not None and not self._task.done():
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._ended.append(future)
-            await future
+        if self._held is not None or self._live:
+            try:
+                await self._ending()
+            except asyncio.CancelledError:
+                self.waits()  # nobody here may want it any more
+                raise
         if self.error is not None:
             raise self.error
         if self.final is None:
@@ -100,8 +138,12 @@ class Run:
 
     async def stop(self, error: str | None, cause: str | None) -> None:
         """End as ABORTED, unless the end is decided already; returns when it is durable."""
-        self._end_early(Final("ABORTED", self._interpreter.clock.now(), None, error, cause))
+        self.stop_nowait(error, cause)
         await self.wait()
+
+    def stop_nowait(self, error: str | None, cause: str | None) -> None:
+        """Begin to end as ABORTED, as `stop` does."""
+        self._end_early(Final("ABORTED", self._interpreter.clock.now(), None, error, cause))
 
     def redrive(self, detour: Detour | None) -> asyncio.Future[ExecutionRow | None]:
         """Set the restored frames of an ended execution going again, before `start`; the future says whether that is
@@ -115,37 +157,65 @@ class Run:
     async def pause(self) -> None:
         """Take no new step from now on; returns when that is durable. What is in flight ends and is recorded."""
         if self.final is not None:
+            await self.wait()  # until its end is durable a crash would undo it, and nothing would be paused
             return
         self._interpreter.paused = True
+        self._asked += 1
         try:
             await asyncio.shield(self._interpreter.journal.hold(True))
         except Exception:
             self._interpreter.resume()
             raise
+        finally:
+            self._asked -= 1
+            self.waits()
         self._interpreter.paused = True  # also after a resume that was under way
 
     async def resume(self) -> None:
         """Go on, as soon as that is durable."""
-        if self.final is None:
-            lifting = self._interpreter.journal.hold(False)
-            lifting.add_done_callback(self._lifted)  # also when the caller goes away
-            await asyncio.shield(lifting)
+        if self.final is not None:
+            await self.wait()
+            return
+        lifting = self._interpreter.journal.hold(False)
+        self._asked += 1
+        lifting.add_done_callback(self._lifted)  # also when the caller goes away
+        await asyncio.shield(lifting)
 
     def _lifted(self, lifting: asyncio.Future[ExecutionRow | None]) -> None:
+        self._asked -= 1
+        self.waits()
         if not lifting.cancelled() and lifting.exception() is None:
             self._interpreter.resume()
 
-    def park(self, error: EngineFenced | None = None) -> asyncio.Task[None] | None:
-        """Cancel the task without writing anything; the rows in the store say where to go on.
+    def abandon(self, error: EngineFenced | None = None) -> asyncio.Future[None] | None:
+        """Cancel the task without writing anything; the rows in the store say where to go on. The future is done when
+        nothing runs any more, None: nothing does.
 
         One whose end is decided is left alone: it only waits for its last commit. error: what those who wait for the
         execution are told, when it is not that the engine was left.
         """
         if self.error is None:
             self.error = error
-        if self._task is not None and self.final is None and self._stopping is None:
+        if self._held is not None:
+            self._held = None
+            self._tell_ended()
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            turn.cancel()
+            if self._stopping is None:
+                self._over()
+            else:
+                self._first_turn()
+        elif self._task is not None and self.final is None and self._stopping is None:
             self._task.cancel()
-        return self._task
+        return self._ending() if self._live else None
+
+    def _ending(self) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._ended is None:
+            self._ended = []
+        self._ended.append(future)
+        return future
 
     def checkpoint(self) -> None:
         """Hand what stands to the writer, without waiting: between two awaits events and frames agree."""
@@ -155,35 +225,116 @@ class Run:
         """A future that is done after the next commit."""
         return self._interpreter.journal.watch()
 
+    # --- parking ---------------------------------------------------------------------------------------------------
+
+    def may_wait_parked(self, until: float) -> bool:
+        """Whether a wait until a moment is long enough to be parked."""
+        parking = self._parking
+        return parking is not None and parking.allows(min(until, self._interpreter.deadline_at))
+
+    def waits(self) -> None:
+        """A branch has begun to wait, or nobody here waits for the execution any more: it may be parked later."""
+        if self._parking is not None and self._live:
+            self._parking.consider(self)
+
+    def park(self, until: float) -> bool:
+        """Let the execution go until a moment, or its own deadline, in one commit with all that was recorded.
+
+        False, and nothing is done, while somebody here waits for it. The caller ends the task.
+        """
+        interpreter, parking = self._interpreter, self._parking
+        if self.parked or self._wanted or interpreter.calls.closing or not self.may_wait_parked(until):
+            return False
+        assert parking is not None
+        self.parked = True
+        interpreter.forget_tokens()
+        if self._deadline is not None:
+            self._deadline.cancel()
+        parking.leave(self, interpreter.journal.park(min(until, interpreter.deadline_at)))
+        return True
+
+    def park_if_it_waits(self) -> None:
+        """Let the execution go if all its branches wait, and none is due soon."""
+        if self._root is None or self._task is None or self._task.done():
+            return
+        until = waits_until(self._interpreter, self._root)
+        if until is not None and self.park(until):
+            self._task.cancel()
+
+    @property
+    def _wanted(self) -> bool:
+        """Whether somebody here waits for the execution, or it is about to change."""
+        if self._stopping is not None or self._asked or self._interpreter.journal.watched:
+            return True
+        self._ended = [future for future in self._ended or () if not future.done()] or None
+        return self._ended is not None
+
     # --- the task --------------------------------------------------------------------------------------------------
 
-    async def _main(self) -> None:
+    def _first_turn(self) -> None:
+        """Run the pure states that the execution begins with. A task goes on, if that is not all of it."""
+        self._turn = None
         try:
             root = self._begin()
             if root.outcome is None:
                 self._arm()
             if self._stopping is not None:  # stopped before the first step, or overdue when it was resumed
                 self.final = self._stopping
-                self._interpreter.cancel_jobs(root)
-            elif root.outcome is None:
-                await self._run(root)
-            await self._finish(root)
-        except asyncio.CancelledError:
-            if self.final is None:
-                logger.debug("%s is parked", self.row.arn)
-        except BaseException as error:  # a fault stops this execution alone, loudly, and leaves it resumable
-            self.error = _first(error)
-            self.final = None
-            logger.error("%s stopped and can be resumed: %r", self.row.arn, self.error, exc_info=self.error)
-            if not isinstance(error, Exception | BaseExceptionGroup):
-                raise
+                cancel_jobs(self._interpreter, root)
+            if root.outcome is None and self.final is None:
+                # The frame's own coroutine, and none around it: each takes a quarter of a kilobyte of every sleeper.
+                work = self._interpreter.run_frame(root)
+                self._task = asyncio.get_running_loop().create_task(work, name=self.row.name)
+                self._task.add_done_callback(self._after_frames)
+            else:
+                self._end(root)
+        except BaseException as error:
+            self._stop_by(error)
 
-    def _over(self, _: asyncio.Task[None]) -> None:
+    def _after_frames(self, task: asyncio.Task[None]) -> None:
+        """The root frame has an outcome, or was cancelled: to be stopped, parked, or left where it stands."""
+        try:
+            if not task.cancelled():
+                task.result()
+            elif self._stopping is not None:
+                self.final = self._stopping
+            elif not self.parked:
+                logger.debug("%s is parked", self.row.arn)
+                self._over()
+                return
+            if self.parked:
+                self._over()
+            else:
+                assert self._root is not None
+                self._end(self._root)
+        except BaseException as error:
+            self._stop_by(error)
+
+    def _stop_by(self, error: BaseException) -> None:
+        """A fault stops this execution alone, loudly, and leaves it resumable."""
+        self._fail(error)
+        self._over()
+        if not isinstance(error, Exception | BaseExceptionGroup):
+            raise error
+
+    def _fail(self, error: BaseException) -> None:
+        self.error = _first(error)
+        self.final = None
+        logger.error("%s stopped and can be resumed: %r", self.row.arn, self.error, exc_info=self.error)
+
+    def _over(self) -> None:
+        self._live = False
+        if self._parking is not None:
+            self._parking.forget(self)
+        self._interpreter.host = None
+        self._on_end(self)
+        self._tell_ended()
+
+    def _tell_ended(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
-        self._on_end(self)
         self._interpreter.journal.wake_watchers()
-        for future in self._ended:
+        for future in self._ended or ():
             fulfil(future, None)
 
     def _begin(self) -> Frame:
@@ -194,7 +345,11 @@ class Run:
             extra = {"roleArn": row.role_arn}
             interpreter.journal.record("ExecutionStarted", 0, row.started_at, payload=row.input, extra=extra)
             self._root = interpreter.root_frame(self._machine, 0)
-            interpreter.advance(self._root)
+            overdue = interpreter.deadline_at <= interpreter.clock.now()
+            if self._stopping is None and not overdue and not interpreter.paused:
+                interpreter.advance(self._root)
+            else:  # that came while it was queued
+                interpreter.journal.touch(self._root)
         return self._root
 
     def _arm(self) -> None:
@@ -205,16 +360,22 @@ class Run:
         else:
             self._deadline = clock.call_at(deadline_at, self._time_out)
 
-    async def _run(self, root: Frame) -> None:
-        self._begun = True
-        try:
-            await self._interpreter.run_frame(root)
-        except asyncio.CancelledError:
-            if self._stopping is None:
-                raise
-            self.final = self._stopping
+    def _end(self, root: Frame) -> None:
+        """Record how the execution ends, and hand that over; it is over when that is durable."""
+        barrier = self._record_end(root)
+        if barrier is None:
+            self._over()
+        else:
+            barrier.then(self._end_durable)
 
-    async def _finish(self, root: Frame) -> None:
+    def _end_durable(self, barrier: Barrier) -> None:
+        if isinstance(barrier.error, asyncio.CancelledError):  # it is not: the engine was torn down
+            self.final = None
+        elif barrier.error is not None:
+            self._fail(barrier.error)
+        self._over()
+
+    def _record_end(self, root: Frame) -> Barrier | None:
         journal, now = self._interpreter.journal, self._interpreter.clock.now()
         outcome = root.outcome
         if self.final is not None:
@@ -231,18 +392,24 @@ class Run:
             self.final = Final("FAILED", now, None, outcome.error, outcome.cause, outcome.state)
             journal.record("ExecutionFailed", root.last_id, now, extra=error_details(outcome))
         self._interpreter.forget_tokens()
-        await journal.finish(self.final)
+        return journal.finish(self.final)
 
     def _time_out(self) -> None:
         # stopDate is startDate plus TimeoutSeconds exactly [A]
         self._end_early(Final("TIMED_OUT", self._interpreter.deadline_at, None, "States.Timeout"))
 
     def _end_early(self, final: Final) -> None:
-        if self.final is not None or self._stopping is not None or self._task is None or self._task.done():
+        if self.final is not None or self._stopping is not None or self.parked:
+            return
+        if self._held is None and not self._live:
             return
         self._stopping = final
         self._interpreter.stopping = True
-        if self._begun:
+        if not self.begin_held() and self._task is not None:
+            if getcoroutinestate(self._task.get_coro()) == CORO_CREATED:  # type: ignore[arg-type]
+                # It will never know what it is to cancel.
+                assert self._root is not None
+                cancel_jobs(self._interpreter, self._root)
             self._task.cancel()
 
     # --- resume ----------------------------------------------------------------------------------------------------

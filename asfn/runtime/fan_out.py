@@ -7,9 +7,8 @@ child stands where its row says, living ones start before new ones, and a child 
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
-
-import anyio
 
 from asfn._json import Payload
 from asfn.errors import StateFailed
@@ -18,6 +17,7 @@ from asfn.plan.scope import Scope
 from asfn.plan.states import map_item
 from asfn.runtime.frames import Frame
 from asfn.runtime.history import ABORTED
+from asfn.runtime.performing import cancel_jobs
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -67,7 +67,7 @@ class Children:
         self.error: StateFailed | None = None
         self.waiting: list[Frame] = []
         self.group: TaskGroup | None = None
-        self.over = anyio.Event()
+        self.over = asyncio.Event()
 
     @property
     def stopped(self) -> bool:
@@ -247,6 +247,8 @@ class _FanOut:
         pumps: start the others from within the group too.
         """
         children = self.children
+        import anyio  # on use: most programs that begin have no fan-out to wait for
+
         async with anyio.create_task_group() as group:
             children.group = group
             waiting, children.waiting = children.waiting, []
@@ -270,6 +272,8 @@ class _FanOut:
             children.over.set()
         elif children.next == started:  # the siblings may wait for days: what this one did must not
             self.interpreter.journal.flush()
+            if self.interpreter.host is not None:
+                self.interpreter.host.waits()
 
     async def _pump_and_look(self) -> None:
         await self.pump()
@@ -290,7 +294,7 @@ class _FanOut:
             journal.record(f"{self.state.kind}StateSucceeded", children.last_id, now)
         else:
             for child in children.waiting:  # alive in the store, never run in this process
-                self.interpreter.cancel_jobs(child)
+                cancel_jobs(self.interpreter, child)
         if children.failed is not None and failure is not None:
             frame.last_id = children.failed.last_id
             if not failure.terminal:
@@ -304,7 +308,7 @@ class _FanOut:
             assert child is not None
             assert isinstance(child.outcome, Success)
             outputs.append(child.outcome.output)
-        return Payload([output.value for output in outputs], f"[{','.join([output.text for output in outputs])}]")
+        return Payload.of_list(outputs)
 
     def _record_aborts(self, failed: Frame, now: float) -> None:
         """AWS's events of a failed fan-out; all link to the event that carries the error (rule 8)."""

@@ -7,7 +7,7 @@ re-entered fan-out never meets the rows of an earlier one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from asfn.plan.scope import Scope
     from asfn.plan.states import CompiledMachine, CompiledState
     from asfn.runtime.fan_out import Children
+
+_encode: Final = msgspec.json.Encoder().encode
 
 Row = dict[str, Any]  # Any: a row is JSON that this module alone writes and reads
 
@@ -98,8 +100,10 @@ class Frame:
 class _Texts:
     """Collects the payloads of one row; a row refers to them by position."""
 
-    def __init__(self) -> None:
-        self.payloads: list[Payload] = []
+    __slots__ = ("payloads",)
+
+    def __init__(self, first: Payload) -> None:
+        self.payloads: list[Payload] = [first]
 
     def __call__(self, payload: Payload) -> int:
         for position, known in enumerate(self.payloads):
@@ -111,13 +115,13 @@ class _Texts:
 
 def frame_row(frame: Frame) -> FrameRow:
     """The row of a frame as it stands now."""
-    texts = _Texts()
     scope = frame.scope
+    texts = _Texts(scope.input)
     row: Row = {
         "state": frame.state.name,
         "step": frame.step,
         "last": frame.last_id,
-        "input": texts(scope.input),
+        "input": 0,
     }
     if frame.entered:
         row["entered"] = [frame.entered_id, frame.entered_previous, scope.entered_at]
@@ -137,7 +141,7 @@ def frame_row(frame: Frame) -> FrameRow:
     if frame.done_id:
         row["done"] = frame.done_id
     frame.stored = True
-    return FrameRow(frame.path, msgspec.json.encode(row).decode(), texts.payloads)
+    return FrameRow(frame.path, _encode(row).decode(), texts.payloads)
 
 
 def restore(frame: Frame, stored: FrameRow) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from asfn.errors import ExecutionDoesNotExist, ExecutionFailed, InvalidArn
 from asfn.runtime.history import shapes
 from asfn.runtime.redrive import find_refusal
+from asfn.runtime.texts import check_text
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from asfn._json import Json, JsonObject
     from asfn.limits import Limits
@@ -19,20 +23,19 @@ if TYPE_CHECKING:
     from asfn.runtime.execution import Run
     from asfn.runtime.redrive import RedriveStatus
     from asfn.store.protocol import Store
-    from asfn.store.records import ExecutionRow, ExecutionStatus, Final, MachineType
+    from asfn.store.records import ExecutionRow, ExecutionStatus, Final, MachineType, MessageKind
 
 _SEGMENTS_PER_READ = 64
-_LOOK_SECONDS = 0.25
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionInfo:
+class ExecutionInfo(Struct, frozen=True):
     """What DescribeExecution tells. Points in time are epoch seconds, UTC; input and output are JSON values.
 
     input_text, output_text: the same as JSON text, as it came or as AWS prints it; no output yet: None.
     state: the state whose failure ended the execution, where one did.   key: its place in the file, for paging.
     attributes: those it was started with, to find it by.
-    paused: it takes no new step until it is resumed.
+    paused: it takes no new step until it is resumed.   parked: it only waits, and no engine holds it in memory.
+    queued: it has not begun, a limit holds it back.
     redrive_status, redrive_status_reason: REDRIVABLE, or NOT_REDRIVABLE and AWS's sentence why. Only from `describe`,
     and None for an Express execution.
     """
@@ -56,6 +59,8 @@ class ExecutionInfo:
     redriven_at: float | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
     paused: bool = False
+    parked: bool = False
+    queued: bool = False
     redrive_status: RedriveStatus | None = None
     redrive_status_reason: str | None = None
 
@@ -81,6 +86,8 @@ class ExecutionInfo:
             redriven_at=row.redriven_at,
             attributes=row.attributes,
             paused=row.paused,
+            parked=row.wake_at is not None and not row.queued,
+            queued=row.queued,
         )
 
 
@@ -93,6 +100,18 @@ class Executions(Protocol):
 
     def running(self, arn: str) -> Run | None:
         """The run of this execution in this engine, None when it runs elsewhere or has ended."""
+
+    def follow(self) -> asyncio.Future[None]:
+        """A future that is done when other engines may have written: call it, look, then await it."""
+
+    async def take(self, row: ExecutionRow) -> None:
+        """Run an execution here, if this engine can, that waits and is in nobody's hands."""
+
+    def begun(self, arn: str) -> asyncio.Future[None]:
+        """A future that is done when an execution begins to run here; a cancelled one is forgotten."""
+
+    async def ask(self, arn: str, kind: MessageKind, error: str | None = None, cause: str | None = None) -> None:
+        """Stop, pause or resume an execution, whichever engine runs it."""
 
     async def redrive(
         self, row: ExecutionRow, client_token: str | None, from_state: str | None, input: Json | None
@@ -123,12 +142,17 @@ class Execution:
         UnroutedResource.
         """
         async with asyncio.timeout(timeout):
-            run = self._express or self._engine.running(self.arn)
-            if run is not None:
-                final = await run.wait()
-                return self._output(final.status, final)
-            row = await self._wait_elsewhere()
-            return self._output(row.status, row)
+            while True:
+                run = self._express or self._engine.running(self.arn)
+                if run is not None:
+                    final = await run.wait()
+                    return self._output(final.status, final)
+                with self._news() as news:
+                    row = await self._row()
+                    if row.status != "RUNNING":
+                        return self._output(row.status, row)
+                    if not await self._taken(row):
+                        await asyncio.wait(news, return_when=asyncio.FIRST_COMPLETED)
 
     @staticmethod
     def _output(status: ExecutionStatus, end: Final | ExecutionRow) -> Json:
@@ -136,13 +160,23 @@ class Execution:
             raise ExecutionFailed(status, end.error, end.cause, end.failed_state)
         return end.output.value if end.output is not None else None
 
-    async def _wait_elsewhere(self) -> ExecutionRow:
-        """The row of an execution that another engine runs, once it has ended."""
-        while True:
-            row = await self._row()
-            if row.status != "RUNNING":
-                return row
-            await self._engine.clock.sleep_until(self._engine.clock.now() + _LOOK_SECONDS)
+    async def _taken(self, row: ExecutionRow) -> bool:
+        """Whether an execution that was parked runs here now. One that is queued keeps its place."""
+        if not row.queued:
+            await self._engine.take(row)
+        return self._engine.running(self.arn) is not None
+
+    @contextmanager
+    def _news(self) -> Iterator[tuple[asyncio.Future[None], ...]]:
+        """Futures that are done when others may have written, and when the execution begins to run here; for one that
+        does not. Ask before looking.
+        """
+        news = (self._engine.follow(), self._engine.begun(self.arn))
+        try:
+            yield news
+        finally:
+            for future in news:
+                future.cancel()
 
     async def _row(self) -> ExecutionRow:
         if self._express is not None:
@@ -170,20 +204,27 @@ class Execution:
     async def history(self, *, after: int = 0, limit: int | None = None) -> list[JsonObject]:
         """The committed events with an id above `after`, oldest first, in GetExecutionHistory's shapes.
 
-        `timestamp` is epoch seconds. Raises InvalidArn for an Express execution, which has no history.
+        `timestamp` is epoch seconds. Raises InvalidArn for an Express execution that is not stored: it has no history.
         """
         self._refuse_express()
         run = self._engine.running(self.arn)
         row = run.row if run is not None else await self._row()
         events: list[JsonObject] = []
-        while limit is None or len(events) < limit:
-            segments = await self._engine.store.segments(row.key, after_id=after, limit=_SEGMENTS_PER_READ)
-            for segment in segments:
-                events += [event for event in shapes(segment) if _id(event) > after]
-                after = segment.last_id
-            if len(segments) < _SEGMENTS_PER_READ:
+        async for page in self._pages(row.key, after):
+            events += page
+            if limit is not None and len(events) >= limit:
                 break
         return events if limit is None else events[:limit]
+
+    async def _pages(self, key: int, after: int) -> AsyncIterator[list[JsonObject]]:
+        """The committed events above `after`, some commits at a time: a long history is never in memory as a whole."""
+        while True:
+            segments = await self._engine.store.segments(key, after_id=after, limit=_SEGMENTS_PER_READ)
+            if segments:
+                yield [event for segment in segments for event in shapes(segment) if _id(event) > after]
+                after = segments[-1].last_id
+            if len(segments) < _SEGMENTS_PER_READ:
+                return
 
     async def events(self, *, after: int = 0) -> AsyncIterator[JsonObject]:
         """Replay the history above `after`, then follow it, commit by commit, until the execution has ended.
@@ -193,32 +234,35 @@ class Execution:
         self._refuse_express()
         while True:
             run = self._engine.running(self.arn)
-            watch = run.watch() if run is not None and run.error is None else None
-            status = (await self._row()).status  # read before the events, so that an end is never missed
-            for event in await self.history(after=after):
-                after = _id(event)
-                yield event
-            if status != "RUNNING":
-                return
-            if run is not None and run.error is not None:
-                raise run.error
-            if watch is None:
-                await self._engine.clock.sleep_until(self._engine.clock.now() + _LOOK_SECONDS)
-            elif self._engine.running(self.arn) is run:
-                await watch
+            with _watching(run) if run is not None and run.error is None else self._news() as news:
+                row = await self._row()  # read before the events, so that an end is never missed
+                async for page in self._pages(row.key, after):
+                    for event in page:
+                        after = _id(event)
+                        yield event
+                if row.status != "RUNNING":
+                    return
+                if run is not None and run.error is not None:
+                    raise run.error
+                if self._engine.running(self.arn) is run if run is not None else not await self._taken(row):
+                    await asyncio.wait(news, return_when=asyncio.FIRST_COMPLETED)
 
     async def stop(self, error: str | None = None, cause: str | None = None) -> None:
         """End the execution as ABORTED: every branch, task and wait of it. Returns when that is durable.
 
-        Stopping an execution that has ended changes nothing.
+        Stopping an execution that has ended changes nothing. One that another process runs is stopped by that one, or
+        by whoever goes on with it: while there is nobody, this waits. Raises InvalidParameter for texts that cannot be
+        kept: over AWS's lengths, 256 and 32,768 characters, or not Unicode.
         """
-        run = self._express or self._engine.running(self.arn)
-        if run is not None:
-            await run.stop(error, cause)
-            return
-        row = await self._row()
-        if row.status == "RUNNING":
-            raise InvalidArn(f"{self.arn} is run by another engine; stop it there")
+        for name, text, longest in (
+            ("error", error, self._engine.limits.error_characters),
+            ("cause", cause, self._engine.limits.cause_characters),
+        ):
+            check_text(text, name, longest)
+        if self._express is not None:
+            await self._express.stop(error, cause)
+        else:
+            await self._engine.ask(self.arn, "stop", error, cause)
 
     async def redrive(
         self, *, client_token: str | None = None, from_state: str | None = None, input: Json | None = None
@@ -232,37 +276,44 @@ class Execution:
         says so in the history.
         Raises ExecutionNotRedrivable, and InvalidParameter for a state or a token that cannot be.
         """
-        self._refuse_express()
-        return await self._engine.redrive(await self._row(), client_token, from_state, input)
+        row = await self._row()
+        if row.type == "EXPRESS":  # stored or not [D]
+            raise _not_for_express()
+        return await self._engine.redrive(row, client_token, from_state, input)
 
     async def pause(self) -> None:
         """Take no new step until `resume`; durable when this returns, also across restarts.
 
         No state is entered and no task called; calls, jobs, waits and callbacks in flight end and are recorded, which
         may end the execution. No deadline moves: a Wait or a TimeoutSeconds that passes meanwhile has passed.
-        Pausing what is paused or has ended changes nothing. Raises InvalidArn when another engine runs it.
+        Pausing what is paused or has ended changes nothing. What another process runs is paused there, as `stop` does.
         """
-        run = await self._run("pause")
-        if run is not None:
-            await run.pause()
+        self._refuse_express()
+        await self._engine.ask(self.arn, "pause")
 
     async def resume(self) -> None:
         """Go on after `pause`; durable when this returns. What is not paused, or has ended, is left alone."""
-        run = await self._run("resume")
-        if run is not None:
-            await run.resume()
-
-    async def _run(self, verb: str) -> Run | None:
-        """The run of a Standard execution here; None when it has ended. Raises InvalidArn."""
         self._refuse_express()
-        run = self._engine.running(self.arn)
-        if run is None and (await self._row()).status == "RUNNING":
-            raise InvalidArn(f"{self.arn} is run by another engine; {verb} it there")
-        return run
+        await self._engine.ask(self.arn, "resume")
 
     def _refuse_express(self) -> None:
         if self._express is not None:
-            raise InvalidArn("Invalid Arn: 'Resource type not valid in this context: express'")
+            raise _not_for_express()
+
+
+def _not_for_express() -> InvalidArn:
+    return InvalidArn("Invalid Arn: 'Resource type not valid in this context: express'")
+
+
+@contextmanager
+def _watching(run: Run) -> Iterator[tuple[asyncio.Future[None], ...]]:
+    """A future that is done after the next commit of a run. Whoever goes away lets the execution be parked."""
+    watch = run.watch()
+    try:
+        yield (watch,)
+    finally:
+        watch.cancel()
+        run.waits()
 
 
 def _id(event: JsonObject) -> int:

@@ -1,19 +1,19 @@
 """History events: how they are kept, and the shapes AWS shows them in, built here and nowhere else.
 
-An `Event` is what the interpreter records; a segment is the JSON text of the events of one commit, in which payloads
-stand as positions in a list beside it, so that Exited and the next Entered share one text. Source: history.md.
+A segment is the JSON text of the events of one commit, in which payloads stand as positions in a list beside it, so
+that Exited and the next Entered share one text; it is put together as the interpreter records. Source: history.md.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from asfn.store.records import Segment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from asfn._json import Json, JsonObject, Payload
     from asfn.arn import TaskResource
@@ -65,41 +65,56 @@ def _details_member(type_: str) -> str | None:
 _MEMBERS: Final[dict[str, str | None]] = {}
 
 
-class Event(NamedTuple):
-    """One recorded event. name: of the state or Map.   extra: details without payload and name."""
+class OpenSegment:
+    """The events of the next commit, kept from the start as a stored segment has them; ids follow each other."""
 
-    id: int
-    previous: int
-    type: str
-    at: float
-    name: str | None = None
-    payload: Payload | None = None
-    extra: Mapping[str, Json] | None = None
-    assigned: Mapping[str, Payload] | None = None
+    __slots__ = ("_places", "_rows", "_texts", "first_id")
 
+    def __init__(self, first_id: int) -> None:
+        self.first_id = first_id
+        self._rows: list[tuple[Any, ...]] = []  # Any: a row is read back by position in `shapes`
+        self._texts: list[Payload] = []
+        self._places: dict[int, int] = {}
 
-def pack(events: Sequence[Event]) -> Segment:
-    """The segment of one commit's events, which have consecutive ids."""
-    texts: list[Payload] = []
-    places: dict[int, int] = {}
+    def __len__(self) -> int:
+        return len(self._rows)
 
-    def place(payload: Payload) -> int:
-        position = places.get(id(payload))
-        if position is None:
-            position = places[id(payload)] = len(texts)
-            texts.append(payload)
+    def add(
+        self,
+        type_: str,
+        previous: int,
+        at: float,
+        name: str | None,
+        payload: Payload | None,
+        extra: Mapping[str, Json] | None,
+        assigned: Mapping[str, Payload] | None,
+    ) -> None:
+        """Append an event. name: of the state or Map.   extra: details without payload and name."""
+        position: int | None = None
+        if payload is not None:
+            places = self._places
+            position = places.get(id(payload))
+            if position is None:
+                position = places[id(payload)] = len(places)
+                self._texts.append(payload)
+        if extra is None and assigned is None:
+            self._rows.append((previous, type_, at, name, position))
+        elif assigned is None:
+            self._rows.append((previous, type_, at, name, position, extra))
+        else:
+            places_by_name = {variable: self._place(value) for variable, value in assigned.items()}
+            self._rows.append((previous, type_, at, name, position, extra, places_by_name))
+
+    def _place(self, payload: Payload) -> int:
+        position = self._places.setdefault(id(payload), len(self._texts))
+        if position == len(self._texts):
+            self._texts.append(payload)
         return position
 
-    rows: list[list[Any]] = []  # Any: a row is read back by position in `shapes`
-    for event in events:
-        payload = event.payload
-        row = [event.previous, event.type, event.at, event.name, None if payload is None else place(payload)]
-        if event.extra is not None or event.assigned is not None:
-            row.append(event.extra)
-            if event.assigned is not None:
-                row.append({name: place(value) for name, value in event.assigned.items()})
-        rows.append(row)
-    return Segment(events[0].id, events[-1].id, _encode(rows).decode(), texts)
+    def close(self) -> Segment:
+        """What is to be stored of it."""
+        last_id = self.first_id + len(self._rows) - 1
+        return Segment(self.first_id, last_id, _encode(self._rows).decode(), self._texts)
 
 
 def shapes(segment: Segment) -> list[JsonObject]:

@@ -8,13 +8,13 @@ door as an answer, so that exactly one of them ends a token.
 from __future__ import annotations
 
 import asyncio
-import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from asfn.errors import EngineClosed, StoreError
+from asfn.errors import EngineClosed
 from asfn.runtime.clock import fulfil
 from asfn.runtime.grouped import Grouped
+from asfn.runtime.lookout import ring_all
 from asfn.store.records import Settlement, Taker
 from asfn.store.shield import to_the_end
 
@@ -23,13 +23,9 @@ if TYPE_CHECKING:
 
     from asfn.runtime.calls import Heartbeat, Late
     from asfn.runtime.clock import Clock
+    from asfn.runtime.lookout import Lookout
     from asfn.store.protocol import Mailbox
     from asfn.store.records import ActivityTaskRow, TokenRow
-
-logger = logging.getLogger("asfn.inbox")
-
-LOOK_SECONDS: Final = 0.05
-"""How late another process's answer may be noticed."""
 
 TIMED_OUT: Final[dict[str, str]] = {"timeout": '["timeout"]', "heartbeat": '["heartbeat"]'}
 """Outcomes of tokens that a clock has ended; the others are made in tokens.py."""
@@ -72,14 +68,17 @@ class Waiting:
 
 
 class Inbox:
-    """The tokens that one engine's tasks wait for, and the workers that ask it for work."""
+    """The tokens that one engine's tasks wait for, and the workers that ask it for work.
 
-    def __init__(self, store: Mailbox, clock: Clock) -> None:
+    lookout: tells what other processes write; without one nobody else does.
+    """
+
+    def __init__(self, store: Mailbox, clock: Clock, lookout: Lookout | None = None) -> None:
         self._store = store
         self._clock = clock
         self._waiting: dict[str, Waiting] = {}
         self._pollers: dict[str, dict[asyncio.Future[None], None]] = {}  # by activity, who waits longest first
-        self._needed: asyncio.Future[None] | None = None
+        self._lookout = lookout
         self._closing = False
         self._settling = Grouped(self._settle, "asfn-answers")
         self._reading = Grouped(self._store.tokens, "asfn-tokens")
@@ -93,12 +92,17 @@ class Inbox:
         waiting = self._waiting.get(token)
         if waiting is None:
             waiting = self._waiting[token] = Waiting(token)
-            self._need()
+            self.need()
         return waiting
 
     def forget(self, token: str) -> None:
         """No task waits for this token any more."""
         self._waiting.pop(token, None)
+
+    def is_silent(self, token: str | None, queued: bool) -> bool:
+        """Whether a task still waits for its token: for an answer; with its work queued, for a worker too."""
+        waiting = self._waiting.get(token) if token is not None else None
+        return waiting is not None and waiting.outcome is None and not (queued and waiting.taken is not None)
 
     def clear(self) -> None:
         """The tasks of this engine run elsewhere now."""
@@ -198,7 +202,7 @@ class Inbox:
         while True:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._pollers.setdefault(arn, {})[turn] = None  # before asking: no offer is missed
-            self._need()
+            self.need()
             goes_on = False
             try:
                 work = await self._ask(Taker(arn, worker_name))
@@ -246,16 +250,24 @@ class Inbox:
 
     async def _settle(self, settlements: Sequence[Settlement]) -> list[tuple[bool, TokenRow | None]]:
         answers = await self._store.settle_tokens(settlements)
+        others = False
         for settlement, (ended, _) in zip(settlements, answers, strict=True):
             if ended and (waiting := self._waiting.get(settlement.token)) is not None:
                 waiting.hear(settlement.outcome)
+            else:
+                others = others or ended
+        if others:  # a parked execution's, or another engine's
+            ring_all()
         return answers
 
     async def _beat(self, tokens: Sequence[str]) -> list[TokenRow | None]:
         return await self._store.beat_tokens(tokens, self._clock.now())
 
     async def _take(self, takers: Sequence[Taker]) -> list[ActivityTaskRow | None]:
-        return await self._store.take_activity_tasks(takers, self._clock.now())
+        works = await self._store.take_activity_tasks(takers, self._clock.now())
+        if any(work is not None and work.token not in self._waiting for work in works):
+            ring_all()
+        return works
 
     async def _give_back(self, work: ActivityTaskRow | None) -> None:
         if work is not None:
@@ -264,24 +276,17 @@ class Inbox:
 
     # --- other processes -------------------------------------------------------------------------------------------
 
-    async def look_around(self) -> None:
-        """Notice what other processes write, as long as something waits here. Runs until cancelled."""
-        version: int | None = None
-        while True:
-            if not self._waiting and not self._pollers:
-                self._needed = asyncio.get_running_loop().create_future()
-                await self._needed
-            await self._clock.sleep_until(self._clock.now() + LOOK_SECONDS)
-            try:
-                current = await self._store.version()
-                if current != version:
-                    version = current
-                    await self._read_news()
-            except StoreError as error:
-                version = None
-                logger.warning("answers of other processes cannot be read, trying again: %s", error)
+    def expects_news(self) -> bool:
+        """Whether something here may be answered by another process."""
+        return bool(self._waiting or self._pollers)
 
-    async def _read_news(self) -> None:
+    def need(self) -> None:
+        """Look at what other processes write from now on."""
+        if self._lookout is not None:
+            self._lookout.need()
+
+    async def read_news(self) -> None:
+        """Take note of what other processes have written."""
         news = [token for token in await self._store.token_news() if token in self._waiting]
         for row in await self._store.tokens(news) if news else ():
             if row is not None and (waiting := self._waiting.get(row.token)) is not None:
@@ -289,10 +294,6 @@ class Inbox:
         if self._pollers:
             for arn, count in (await self._store.waiting_activity_tasks([*self._pollers])).items():
                 self.offer(arn, count)
-
-    def _need(self) -> None:
-        if self._needed is not None:
-            fulfil(self._needed, None)
 
     # --- end -------------------------------------------------------------------------------------------------------
 

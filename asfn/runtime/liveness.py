@@ -7,6 +7,7 @@ Where the platform has no such locks, the lease alone decides.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 from typing import IO
 
@@ -33,10 +34,12 @@ class EngineLock:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.rename(f"{self._path}.new", self._path)
 
-    def release(self) -> None:
+    def release(self, *, gone: bool = False) -> None:
+        """Let go. gone: the engine still owns executions: the file stays, as after a crash, so that others see it."""
         if self._file is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(self._path)
+            if not gone:
+                with contextlib.suppress(OSError):
+                    os.unlink(self._path)
             self._file.close()
             self._file = None
 
@@ -77,6 +80,15 @@ def _is_held(database_path: str, engine_id: int) -> bool:
     except OSError:  # never made
         return False
     return False
+
+
+def locked_ids(database_path: str) -> list[int]:
+    """The engines that a lock file is there of, dead ones too."""
+    beginning = f"{database_path}.engine-"
+    numbers = [
+        path.removeprefix(beginning).removesuffix(".lock") for path in glob.glob(f"{glob.escape(beginning)}*.lock")
+    ]
+    return [int(number) for number in numbers if number.isdecimal()]
 
 
 def forget(database_path: str, engine_id: int) -> None:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from asfn._json import encode
 from asfn.arn import Arns, check_name, new_uuid
@@ -20,7 +23,9 @@ from asfn.language.diagnostics import Diagnostic
 from asfn.language.model import MapState, ParallelState
 from asfn.language.reader import load, read_document
 from asfn.plan.states import compile_machine
+from asfn.runtime.admission import check_limit
 from asfn.runtime.retention import check_retention
+from asfn.runtime.texts import check_text, is_unicode, shown
 from asfn.store.records import StateMachineRow
 
 if TYPE_CHECKING:
@@ -35,17 +40,20 @@ if TYPE_CHECKING:
     from asfn.store.protocol import Store
     from asfn.store.records import MachineType
 
+logger = logging.getLogger("asfn.engine")
+
 Definition = str | bytes | Mapping[str, Any] | os.PathLike[str]  # Any: JSON values, checked when read
+_ROLE_CHARACTERS: Final = 2048  # AWS takes 256; more does no harm
 _PLANS_KEPT: Final = 256
 # How long a start may go by a registration read before; AWS promises no more than "within seconds" (api.md section 5).
 _ROW_SECONDS: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class StateMachineInfo:
+class StateMachineInfo(Struct, frozen=True):
     """What DescribeStateMachine tells. definition: its text, as it was given.
 
     retention_days: how long its finished executions are kept, None: as the engine's limits say.
+    max_concurrent_executions: how many may have begun and not ended, None: any number.
     """
 
     arn: str
@@ -57,10 +65,10 @@ class StateMachineInfo:
     revision_id: str | None
     definition: str
     retention_days: float | None = None
+    max_concurrent_executions: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """A compiled definition. It holds nothing of any execution and serves all of them."""
 
     digest: str
@@ -113,7 +121,9 @@ class Machines:
         self._reading: dict[str, asyncio.Future[StateMachineRow]] = {}
 
     def arn_of(self, name_or_arn: str) -> str:
-        """The ARN of a machine named by either."""
+        """The ARN of a machine named by either. Raises StateMachineDoesNotExist for what can name none."""
+        if not is_unicode(name_or_arn):
+            raise StateMachineDoesNotExist(f"State Machine Does Not Exist: {shown(name_or_arn)}")
         return name_or_arn if name_or_arn.startswith("arn:") else self._arns.state_machine(name_or_arn)
 
     async def create(
@@ -123,9 +133,11 @@ class Machines:
         type: MachineType,
         role_arn: str | None,
         retention_days: float | None = None,
+        max_concurrent_executions: int | None = None,
     ) -> StateMachineInfo:
         """Register a machine. The same name, definition and type again changes nothing (api.md section 4)."""
         check_name(name)
+        check_text(role_arn, "roleArn", _ROLE_CHARACTERS)
         retention_days = check_retention(retention_days)
         arn = self._arns.state_machine(name)
         text, digest = self._check(definition, type)
@@ -136,6 +148,7 @@ class Machines:
             return self._info(existing, text)
         now = self._clock.now()
         row = StateMachineRow(arn, name, type, digest, role_arn or self._arns.role(), now, now, None, retention_days)
+        row.max_concurrent_executions = max_concurrent_executions
         await self._store.put_definition(digest, text)
         await self._store.put_state_machine(row)
         return self._info(row, text)
@@ -146,11 +159,14 @@ class Machines:
         definition: Definition | None,
         role_arn: str | None,
         retention_days: float | None = None,
+        max_concurrent_executions: float | None = None,
     ) -> StateMachineInfo:
         """Give a machine a new definition or role; running executions keep theirs. Each change makes a new revision;
-        another retention does not.
+        another retention or limit does not.
         """
+        check_text(role_arn, "roleArn", _ROLE_CHARACTERS)
         retention_days = check_retention(retention_days)
+        limit = check_limit(max_concurrent_executions)
         row = await self.row(name_or_arn)
         if definition is None:
             text, digest = await self._text(row.digest), row.digest
@@ -162,16 +178,32 @@ class Machines:
             row.role_arn = role_arn or row.role_arn
             row.updated_at = self._clock.now()
             row.revision_id = new_uuid()
-        if revised or retention_days not in (None, row.retention_days):
+        limited = max_concurrent_executions is not None and limit != row.max_concurrent_executions
+        if revised or limited or retention_days not in (None, row.retention_days):
             row.retention_days = row.retention_days if retention_days is None else retention_days
+            row.max_concurrent_executions = limit if limited else row.max_concurrent_executions
             await self._store.put_definition(digest, text)
             await self._store.put_state_machine(row)
-            self._recent.pop(row.arn, None)
+            self._recent.clear()
         return self._info(row, text)
+
+    async def register_files(self, pattern: str) -> None:
+        """Create or update a machine for each file that a glob fits; `flows/order.asl.json` becomes `order`."""
+        import glob
+
+        paths = sorted(glob.glob(pattern, recursive=True))
+        if not paths:
+            logger.warning("no definition file fits %r", pattern)
+        for path in paths:
+            name = os.path.basename(path).split(".")[0]
+            try:
+                await self.update(name, Path(path), None)
+            except StateMachineDoesNotExist:
+                await self.create(name, Path(path), "STANDARD", None)
 
     async def delete(self, name_or_arn: str) -> None:
         """Forget a machine; one that is gone already is no error. Its executions stay and finish."""
-        self._recent.pop(self.arn_of(name_or_arn), None)
+        self._recent.clear()
         await self._store.delete_state_machine(self.arn_of(name_or_arn))
 
     async def describe(self, name_or_arn: str) -> StateMachineInfo:
@@ -189,6 +221,16 @@ class Machines:
             raise StateMachineDoesNotExist(f"State Machine Does Not Exist: '{arn}'")
         return row
 
+    def recent(self, name_or_arn: str) -> tuple[StateMachineRow, Plan] | None:
+        """The registration as it stood within the last second, and its plan, when both are at hand: most starts need
+        not wait for them. The row is not to be changed.
+        """
+        known = self._recent.get(name_or_arn)
+        if known is None or not 0 <= self._clock.now() - known[1] < _ROW_SECONDS:
+            return None
+        plan = self._plans.get(known[0].digest)
+        return (known[0], plan) if plan is not None else None
+
     async def recent_row(self, name_or_arn: str) -> StateMachineRow:
         """The registration as it stood within the last second; not to be changed. Raises StateMachineDoesNotExist."""
         arn = self.arn_of(name_or_arn)
@@ -203,7 +245,7 @@ class Machines:
         row = await asyncio.shield(reading)
         if len(self._recent) > _PLANS_KEPT:
             self._recent.clear()
-        self._recent[arn] = (row, now)
+        self._recent[arn] = self._recent[name_or_arn] = (row, now)
         return row
 
     async def plan(self, digest: str, type: MachineType = "STANDARD") -> Plan:
@@ -250,4 +292,5 @@ class Machines:
             row.revision_id,
             text,
             row.retention_days,
+            row.max_concurrent_executions,
         )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from asfn.errors import TaskFailed
 from asfn.plan.effects import Failure, FanOut, SleepUntil
 from asfn.runtime.handle import ExecutionInfo
-from asfn.runtime.history import Event, pack, shapes
+from asfn.runtime.history import OpenSegment, shapes
 from asfn.runtime.interpreter import Interpreter
 from asfn.runtime.journal import Journal, SilentJournal
 from asfn.runtime.observers import CallEnd, StateVisit
@@ -20,17 +20,17 @@ from asfn.tasks.activity import ActivityQueue
 from asfn.tasks.protocol import Submitted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from asfn._json import Json, Payload
-    from asfn.plan.effects import CallTask, Effect, Step
+    from asfn.plan.effects import Effect, Step
     from asfn.plan.scope import Scope
     from asfn.plan.states import CompiledState
-    from asfn.runtime.calls import Heartbeat
     from asfn.runtime.clock import Clock
     from asfn.runtime.frames import Frame
+    from asfn.runtime.journal import Barrier
     from asfn.runtime.observers import Observers
-    from asfn.store.records import ExecutionRow, Final
+    from asfn.store.records import ExecutionRow, Final, Segment
     from asfn.tasks.protocol import Answer, Done, Handler, TaskCall
 
 
@@ -46,9 +46,9 @@ class Watch:
         self._clock = clock
         self._visits: dict[str, StateVisit] = {}  # the open ones by path
 
-    def interpreter(self, **options: Any) -> Interpreter:  # Any: the options of Interpreter
+    def interpreter(self, *arguments: Any) -> Interpreter:  # Any: the arguments of Interpreter
         """An interpreter that tells of states and tasks."""
-        return ObservedInterpreter(self, **options)
+        return ObservedInterpreter(self, *arguments)
 
     def tell(self, hook: str, *arguments: object) -> None:
         self.observers.tell(hook, self.execution.arn, *arguments)
@@ -73,8 +73,8 @@ class Watch:
         row.error, row.cause, row.failed_state = final.error, final.cause, final.failed_state
         self.tell("status_changed", ExecutionInfo.of(row))
 
-    def committed(self, events: Sequence[Event]) -> None:
-        self.tell("events_committed", self.execution, shapes(pack(events)))
+    def committed(self, segment: Segment) -> None:
+        self.tell("events_committed", self.execution, shapes(segment))
 
     # --- states ----------------------------------------------------------------------------------------------------
 
@@ -130,10 +130,12 @@ class Watch:
 class ObservedInterpreter(Interpreter):
     """Tells of states and tasks."""
 
+    takes_plainly = False
+
     __slots__ = ("watch",)
 
-    def __init__(self, watch: Watch, **options: Any) -> None:  # Any: the options of Interpreter
-        super().__init__(**options)
+    def __init__(self, watch: Watch, *arguments: Any) -> None:  # Any: the arguments of Interpreter
+        super().__init__(*arguments)
         self.watch = watch
 
     def _enter(self, frame: Frame, state: CompiledState, scope: Scope) -> None:
@@ -181,11 +183,11 @@ class ObservedInterpreter(Interpreter):
         if effect.then == "begin":
             self.watch.visit(frame).attempt = frame.scope.attempt
 
-    def _task_call(self, frame: Frame, call: CallTask, heartbeat: Heartbeat | None) -> tuple[Handler, TaskCall]:
-        handler, task_call = super()._task_call(frame, call, heartbeat)
+    def handler(self, frame: Frame) -> Handler:
+        handler = super().handler(frame)
         if isinstance(handler, ActivityQueue):  # a queue is never called
-            return handler, task_call
-        return _ObservedHandler(handler, self, frame), task_call
+            return handler
+        return _ObservedHandler(handler, self, frame)
 
 
 class _ObservedHandler:
@@ -234,19 +236,10 @@ class ObservedJournal(Journal):
         super().__init__(*arguments)
         self._observed = watch
 
-    def _submit(
-        self, final: Final | None, redriven: ExecutionRow | None = None
-    ) -> asyncio.Future[ExecutionRow | None] | None:
-        events = self._events
-        pending = super()._submit(final, redriven)
-        if events and pending is not None:
-
-            def committed(pending: asyncio.Future[ExecutionRow | None]) -> None:
-                if not pending.cancelled() and pending.exception() is None:
-                    self._observed.committed(events)
-
-            pending.add_done_callback(committed)
-        return pending
+    def committed(self, barrier: Barrier | None, segment: Segment | None) -> None:
+        super().committed(barrier, segment)
+        if segment is not None:  # not at once: what an observer does is not to stand between a commit and its waiters
+            asyncio.get_running_loop().call_soon(self._observed.committed, segment)
 
 
 class ObservedSilentJournal(SilentJournal):
@@ -269,16 +262,20 @@ class ObservedSilentJournal(SilentJournal):
         assigned: Mapping[str, Payload] | None = None,
     ) -> int:
         id = super().record(type, previous, at, name, payload, extra, assigned)
-        self._events.append(Event(id, previous, type, at, name, payload, extra, assigned))
+        if self._segment is None:
+            self._segment = OpenSegment(id)
+        self._segment.add(type, previous, at, name, payload, extra, assigned)
         return id
 
-    async def barrier(self) -> None:
+    async def barrier(self) -> bool:
         self.flush()
+        return False
 
     def flush(self) -> None:
-        events, self._events = self._events, []
-        if events:
-            self._observed.committed(events)
+        segment, self._segment = self._segment, None
+        if segment is not None:
+            self._observed.committed(segment.close())
 
-    async def finish(self, final: Final) -> None:
+    def finish(self, final: Final) -> Barrier | None:
         self.flush()
+        return None

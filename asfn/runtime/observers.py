@@ -12,9 +12,10 @@ import logging
 import os
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+
+from msgspec import Struct
 
 from asfn.runtime.clock import fulfil
 
@@ -34,8 +35,7 @@ logger = logging.getLogger("asfn.observers")
 WAITING_CALLS: Final = 10_000
 
 
-@dataclass(eq=False, slots=True)
-class StateVisit:
+class StateVisit(Struct, eq=False):
     """One visit of a branch to a state, from Entered to Exited, retries included.
 
     execution: as it was when this engine began to run it.   kind: the state's Type.   path: of the branch, "" for the
@@ -60,8 +60,7 @@ class StateVisit:
     failure: Failure | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CallEnd:
+class CallEnd(Struct, frozen=True):
     """How a handler's call came back. submitted: the work goes on elsewhere.   cancelled: late, stopped or parked."""
 
     what: Literal["done", "submitted", "failed", "cancelled", "fault"]
@@ -93,7 +92,8 @@ class Observer:
     def execution_parked(
         self, execution: ExecutionInfo, error: BaseException | None, at: float
     ) -> Awaitable[None] | None:
-        """This engine leaves an execution where it stands. error: a fault that stopped it, None when closing.
+        """This engine leaves an execution where it stands. error: a fault that stopped it; None when it only waits for
+        something far away, or when the engine closes.
 
         Its open visits and calls get no further notice.
         """

@@ -7,13 +7,15 @@ api.md section 7, history.md section 4; links and repeated Started events [U].
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
+
+from msgspec import Struct
 
 from asfn.errors import InvalidParameter
 from asfn.plan.effects import Failure, FanOut, SleepUntil, Success
 from asfn.runtime.fan_out import adopt
 from asfn.runtime.history import entered_input
+from asfn.runtime.texts import check_text
 
 if TYPE_CHECKING:
     from asfn._json import Json, Payload
@@ -32,8 +34,7 @@ _TOKENS_KEPT: Final = 10
 _TOKEN_CHARACTERS: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Detour:
+class Detour(Struct, frozen=True):
     """A redrive beyond AWS: enter a state of the outermost machine.
 
     state: its name; None: the one the execution ended in.   replaced: whether the caller gave the input.
@@ -77,15 +78,12 @@ def repeated_at(row: ExecutionRow, client_token: str, now: float) -> float | Non
 
 def check_client_token(token: str) -> None:
     """Raises InvalidParameter for a token that AWS would not take."""
-    for wrong, bound in (
-        (not token, "greater than or equal to 1"),
-        (len(token) > _TOKEN_CHARACTERS, f"less than or equal to {_TOKEN_CHARACTERS}"),
-    ):
-        if wrong:
-            raise InvalidParameter(
-                f"1 validation error detected: Value '{token}' at 'clientToken' failed to satisfy constraint: "
-                f"Member must have length {bound}"
-            )
+    check_text(token, "clientToken", _TOKEN_CHARACTERS)
+    if not token:
+        raise InvalidParameter(
+            "1 validation error detected: Value '' at 'clientToken' failed to satisfy constraint: "
+            "Member must have length greater than or equal to 1"
+        )
 
 
 async def find_detour(

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from asfn.errors import StoreError
 from asfn.runtime.calls import Calls
 from asfn.runtime.clock import SystemClock
 from asfn.runtime.liveness import EngineLock
@@ -74,8 +75,8 @@ class Term:
         return cls(store, row, lock, writer, writing, watching, supervisor)
 
     async def claim(self) -> None:
-        """Take over the executions that nobody runs, and resume them. Raises StoreError."""
-        await self.supervisor.claim(getattr(self._store, "path", None))
+        """Take over the executions that nobody runs, and resume them, if this engine does so. Raises StoreError."""
+        await self.supervisor.begin(getattr(self._store, "path", None))
 
     async def lost(self) -> None:
         """Return when another engine has taken over: a commit was refused, or the lease was not there to renew."""
@@ -104,14 +105,18 @@ class Term:
         await self._end(retire=True)
 
     async def _end(self, retire: bool = False) -> None:
+        given_up = False
         try:
             await self._writer.close()
             await self._writing
             if retire and not self._writer.fenced.is_set():
                 await self._store.retire_engine(self._row)
+            given_up = True
+        except StoreError as error:  # a full disk keeps nobody from leaving
+            logger.warning("the executions of this engine stay its own until others see that it has gone: %s", error)
         finally:
             if self._lock is not None:
-                self._lock.release()
+                self._lock.release(gone=not given_up)
 
     async def _stop_watching(self) -> None:
         if self._watching is not None:

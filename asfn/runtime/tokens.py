@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from asfn._json import JsonError, Payload, check_finite, encode
-from asfn.errors import InvalidOutput, InvalidParameter, InvalidToken, TaskDoesNotExist, TaskTimedOut
+from asfn.errors import InvalidOutput, InvalidToken, TaskDoesNotExist, TaskTimedOut
+from asfn.runtime.texts import check_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,14 +25,19 @@ if TYPE_CHECKING:
     from asfn.runtime.inbox import Inbox
     from asfn.store.records import TokenRow
 
-_RANDOM_BYTES: Final = 84
+_BODY_BYTES: Final = 84
+_MOMENT_BYTES: Final = 6
 _CHECK_BYTES: Final = 12
-_CHARACTERS: Final = (_RANDOM_BYTES + _CHECK_BYTES) // 3 * 4
+_CHARACTERS: Final = (_BODY_BYTES + _CHECK_BYTES) // 3 * 4
 
 
-def new_token() -> str:
-    """A new token: 128 characters that are safe in a URL. Never from a seeded source."""
-    body = secrets.token_bytes(_RANDOM_BYTES)
+def new_token(at: float = 0.0) -> str:
+    """A new token: 128 characters that are safe in a URL. Never from a seeded source.
+
+    at: about now; tokens of one time lie side by side in a database's index, which costs it much less (`ordered_uuid`).
+    """
+    moment = (int(at * 1000) & 0xFFFFFFFFFFFF).to_bytes(_MOMENT_BYTES)
+    body = moment + secrets.token_bytes(_BODY_BYTES - _MOMENT_BYTES)
     return base64.urlsafe_b64encode(body + _check(body)).decode()
 
 
@@ -43,7 +49,7 @@ def is_token(text: str) -> bool:
         token = base64.b64decode(text, altchars=b"-_", validate=True)
     except binascii.Error:
         return False
-    return _check(token[:_RANDOM_BYTES]) == token[_RANDOM_BYTES:]
+    return _check(token[:_BODY_BYTES]) == token[_BODY_BYTES:]
 
 
 def _check(body: bytes) -> bytes:
@@ -56,7 +62,7 @@ def success_outcome(output: Payload) -> str:
 
 
 def failure_outcome(error: str | None, cause: str | None) -> str:
-    """As `success_outcome`; None for what the sender has left out. Raises JsonError for a lone surrogate."""
+    """As `success_outcome`; None for what the sender has left out."""
     return encode(["failure", error, cause])
 
 
@@ -90,22 +96,14 @@ class TaskTokens:
     async def fail(self, token: str, error: str | None = None, cause: str | None = None) -> None:
         """End a task badly: Retry and Catch see this error name and cause, or none at all.
 
-        Raises InvalidParameter for texts over AWS's lengths, 256 and 32,768 characters.
+        Raises InvalidParameter for texts over AWS's lengths, 256 and 32,768 characters, or that are not Unicode.
         """
         for name, text, longest in (
             ("error", error, self._limits.error_characters),
             ("cause", cause, self._limits.cause_characters),
         ):
-            if text is not None and len(text) > longest:
-                raise InvalidParameter(
-                    f"1 validation error detected: Value '{text}' at '{name}' failed to satisfy constraint: "
-                    f"Member must have length less than or equal to {longest}"
-                )
-        try:
-            outcome = failure_outcome(error, cause)
-        except JsonError as problem:
-            raise InvalidParameter(f"error and cause must be texts: {problem}") from problem
-        await self._settle(token, outcome)
+            check_text(text, name, longest)
+        await self._settle(token, failure_outcome(error, cause))
 
     async def heartbeat(self, token: str) -> None:
         """Tell that the work is alive: HeartbeatSeconds begins again. It leaves no event [A]."""

@@ -28,7 +28,21 @@ if TYPE_CHECKING:
 
 _SQL: Final = named(load("doctor.sql"))
 _LISTED: Final = 20
-_SAME_REPAIRS: Final = ("repair_left_frames", "repair_left_tokens", "repair_left_work", "repair_lost_owners")
+_SAME_REPAIRS: Final = tuple(
+    f"repair_{what}"
+    for what in (
+        *("left_frames", "left_tokens", "left_work", "left_messages"),
+        *("lost_owners", "wrong_places", "unheard", "uncounted"),
+    )
+)
+
+
+_LEFT_OVER: Final = {
+    "frames": "frames",
+    "tokens": "unsettled task tokens",
+    "work": "work for activities",
+    "messages": "messages",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +151,7 @@ class _Examination:
             self._payloads,
             self._definitions,
             self._left_over,
+            self._waiting,
             self._orphans,
         ):
             with _noting(self._report):
@@ -247,11 +262,21 @@ class _Examination:
             self._report.add("definition", f"the definition {digest} is missing, of {who}")
 
     def _left_over(self) -> None:
-        for name, what in (("frames", "frames"), ("tokens", "unsettled task tokens"), ("work", "work for activities")):
+        for name, what in _LEFT_OVER.items():
             for arn, status, count in self._rows(f"select_left_{name}"):
                 self._report.add("left-over", f"{arn} is {status} and still has {what} ({count})", repairable=True)
         for arn, owner in self._rows("select_lost_owners"):
             self._report.add("owner", f"{arn} belongs to engine {owner}, which does not run it", repairable=True)
+
+    def _waiting(self) -> None:
+        for arn, how, status, owner in self._rows("select_wrong_places"):
+            whose = "has begun" if owner is None else f"belongs to engine {owner}"
+            wrong = f"is {status}" if status != "RUNNING" else whose
+            self._report.add(how, f"{arn} is {how} and {wrong}", repairable=True)
+        for (arn,) in self._rows("select_unheard"):
+            self._report.add("parked", f"{arn} is parked and would sleep through what came for it", repairable=True)
+        for (arn,) in self._rows("select_uncounted"):
+            self._report.add("limit", f"{arn} does not count for the limit of its state machine", repairable=True)
 
     def _orphans(self) -> None:
         for key, what in self._rows("select_orphans"):

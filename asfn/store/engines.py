@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,8 +21,7 @@ def first_key(engine_id: int) -> int:
     return (engine_id << _COUNTER_BITS) + 1
 
 
-@dataclass(slots=True)
-class Roll:
+class Roll(Struct):
     """Ids of the engines in a store. living: they keep what they own.   fence: their epoch is to be raised
     now. remove: taken over by an earlier claim, and their lease has ended since.
     """

@@ -7,8 +7,9 @@ transaction in this order: starts, redrives, segments, drops, frames, tokens, fi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from asfn.store.protocol import CommitRefused
 from asfn.store.records import Redrive, Start
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
     )
 
 
-@dataclass(slots=True)
-class Standing:
+class Standing(Struct):
     """How an execution stands. last_id: of its last stored event, 0 when it has none."""
 
     status: ExecutionStatus
@@ -37,8 +37,7 @@ class Standing:
     last_id: int
 
 
-@dataclass(slots=True)
-class Group:
+class Group(Struct):
     """The net changes of a group.
 
     answers: one for each commit, as `Store.apply` gives them.   starts: rows to insert, copies of the
@@ -201,6 +200,7 @@ class _Planner:
             finish(row, final)
         if key not in self.inserted:
             self.group.finals.append((key, final))
+            self.group.pauses = [pause for pause in self.group.pauses if pause[0] != key]  # what has ended has no pause
 
     def _park(self, key: int, wake_at: float | None, standing: Standing) -> None:
         standing.owner = None
@@ -240,3 +240,4 @@ def finish(row: ExecutionRow, final: Final) -> None:
     row.owner = None
     row.wake_at = None
     row.paused = False
+    row.queued = False

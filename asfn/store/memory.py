@@ -8,18 +8,20 @@ changed by anybody once they were given here, and are kept as they are.
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import replace
+from itertools import chain, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from asfn.errors import EngineFenced
 from asfn.store.engines import call_roll
 from asfn.store.group import Standing, finish, lies_at_or_below, plan_group, redrive, wanted
 from asfn.store.memory_housekeeping import MemoryHousekeeping
-from asfn.store.records import EngineRow
+from asfn.store.records import EngineRow, Standpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from asfn.store.group import Group
     from asfn.store.records import Commit, ExecutionQuery, ExecutionRow, FrameRow, Segment, StateMachineRow
@@ -36,7 +38,6 @@ class MemoryStore(MemoryHousekeeping):
         self._engines: dict[int, EngineRow] = {}
         self._definitions: dict[str, str] = {}
         self._state_machines: dict[str, StateMachineRow] = {}
-        self._executions: dict[int, ExecutionRow] = {}
         self._keys: dict[str, int] = {}
         self._frames: dict[int, dict[str, FrameRow]] = {}
         self._segments: dict[int, list[Segment]] = {}
@@ -60,34 +61,94 @@ class MemoryStore(MemoryHousekeeping):
         engine.lease_until = self._engines[engine.id].lease_until = now + lease_seconds
 
     async def retire_engine(self, engine: EngineRow) -> None:
-        """Give up every execution the engine owns and delete its row."""
-        for row in self._executions.values():
-            if row.owner == engine.id and row.status == "RUNNING":
-                row.owner = None
+        """Set every execution the engine owns free and delete its row."""
+        self._changes += 1
+        for row in self._rows(list(self._roster.owned(engine.id))):
+            self._assign(row, None)
         self._engines.pop(engine.id, None)
 
     async def other_engines(self, engine: EngineRow) -> list[EngineRow]:
         """The rows of all other engines, those taken over included until a later claim removes them."""
         return [replace(row) for row in self._engines.values() if row.id != engine.id]
 
-    async def claim(self, engine: EngineRow, now: float, *, dead: Sequence[int] = ()) -> list[ExecutionRow]:
+    async def claim(
+        self, engine: EngineRow, now: float, *, dead: Sequence[int] = (), limit: int = 1_000
+    ) -> list[ExecutionRow]:
         """Take over what nobody living owns, oldest first. Raises EngineFenced."""
         self._check_epoch(engine)
+        self._changes += 1
         roll = call_roll(self._engines.values(), engine.id, now, dead)
         for id_ in roll.fence:
             self._engines[id_].epoch += 1
         for id_ in roll.remove:
             del self._engines[id_]
-        rows = [row for row in self._executions.values() if row.status == "RUNNING"]
-        claimed = [row for row in rows if row.owner not in roll.living]
-        for row in claimed:
-            row.owner = engine.id
-            row.wake_at = None
-        return [row.copy() for row in sorted(claimed, key=attrgetter("started_at", "key"))]
+        gone = [owner for owner in self._roster.owners() if owner not in roll.living]
+        keys = list(islice(chain.from_iterable(map(self._roster.owned, gone)), limit))
+        return self._take_over(engine, sorted(self._rows(keys), key=_age))
+
+    async def wake(
+        self, engine: EngineRow, now: float, *, keys: Sequence[int] | None = None, limit: int = 1_000
+    ) -> list[ExecutionRow]:
+        """Take over parked executions that are due, or those of these keys that nobody owns. Raises EngineFenced."""
+        self._check_epoch(engine)
+        self._changes += 1
+        if keys is None:
+            return self._take_over(engine, self._rows(self._roster.due(now, limit)))
+        rows = self._rows([key for key in dict.fromkeys(keys) if key in self._executions])
+        free = [row for row in rows if row.status == "RUNNING" and row.owner is None]
+        return self._take_over(engine, sorted(free, key=_age))
+
+    async def next_wake(self) -> float | None:
+        """The earliest wake_at of a parked execution; None when none is parked."""
+        return self._roster.next_wake()
+
+    async def admit(self, engine: EngineRow, now: float, *, limit: int) -> list[ExecutionRow]:
+        """Take over queued executions whose state machine has room. Raises EngineFenced."""
+        self._check_epoch(engine)
+        self._changes += 1
+        rooms = [(arn, self._most(arn)) for arn in self._roster.machines()]
+        return self._take_over(engine, self._rows(self._roster.admissible(rooms, limit)))
+
+    async def pause_queued(self, key: int, paused: bool) -> bool:
+        """Note whether a queued execution begins paused; False when it is not queued."""
+        row = self._executions.get(key)
+        if row is None or not row.queued:
+            return False
+        self._changes += 1
+        row.paused = paused
+        return True
+
+    async def queued_count(self, *, at_most: int | None = None) -> int:
+        """How many executions are queued, counted up to `at_most`."""
+        count = self._roster.queued_count()
+        return count if at_most is None else min(count, at_most)
+
+    async def parked_count(self, *, at_most: int | None = None) -> int:
+        """How many executions are parked, counted up to `at_most`."""
+        count = self._roster.parked_count()
+        return count if at_most is None else min(count, at_most)
+
+    def _most(self, arn: str) -> int | None:
+        machine = self._state_machines.get(arn)
+        return machine.max_concurrent_executions if machine is not None else None
+
+    def _rows(self, keys: Iterable[int]) -> list[ExecutionRow]:
+        return [self._executions[key] for key in keys]
+
+    def _assign(self, row: ExecutionRow, owner: int | None) -> None:
+        self._roster.leave(row)
+        row.owner, row.wake_at, row.queued = owner, None, False
+        self._roster.enter(row)
+
+    def _take_over(self, engine: EngineRow, rows: Sequence[ExecutionRow]) -> list[ExecutionRow]:
+        for row in rows:
+            self._assign(row, engine.id)
+        return [row.copy() for row in rows]
 
     async def apply(self, engine: EngineRow, commits: Sequence[Commit]) -> list[ExecutionRow | None]:
         """Make all changes, or none. Raises EngineFenced, CommitRefused; then nothing was changed."""
         self._check_epoch(engine)
+        self._changes += 1
         starts, keys = wanted(commits)
         held = {self._keys.get(row.arn) for row in starts} | {row.key for row in starts}
         holders = [self._executions[key] for key in held if key in self._executions]
@@ -107,6 +168,7 @@ class MemoryStore(MemoryHousekeeping):
 
     async def put_state_machine(self, row: StateMachineRow) -> None:
         """Insert or replace by ARN."""
+        self._changes += 1
         self._state_machines[row.arn] = replace(row)
 
     async def delete_state_machine(self, arn: str) -> None:
@@ -142,6 +204,10 @@ class MemoryStore(MemoryHousekeeping):
         segments = self._segments.get(key)
         return segments[-1].last_id if segments else 0
 
+    async def standpoints(self, keys: Sequence[int]) -> dict[int, Standpoint]:
+        """Where each of these executions stands, by key."""
+        return {key: Standpoint(await self.frames(key), await self.last_event_id(key)) for key in keys}
+
     async def segments(self, key: int, *, after_id: int = 0, limit: int = 100) -> list[Segment]:
         """The segments that hold events with an id above after_id, in order, at most `limit` of them."""
         segments = self._segments.get(key, [])
@@ -165,8 +231,12 @@ class MemoryStore(MemoryHousekeeping):
         for row in group.starts:
             self._executions[row.key] = row
             self._keys[row.arn] = row.key
+            self._roster.enter(row)
         for row in group.redrives:
-            redrive(self._executions[row.key], row)
+            stored = self._executions[row.key]
+            self._roster.leave(stored)  # it may have ended in this very group
+            redrive(stored, row)
+            self._roster.enter(stored)
         for key, segment in group.segments:
             self._segments.setdefault(key, []).append(segment)
         for key, top in group.drops:
@@ -180,13 +250,21 @@ class MemoryStore(MemoryHousekeeping):
         for tokens in group.tokens:
             self._change_tokens(tokens)
         for key, final in group.finals:
-            finish(self._executions[key], final)
+            row = self._executions[key]
+            self._roster.leave(row)
+            finish(row, final)
+            self._forget_messages([key])
         for key, wake_at in group.parks:
             row = self._executions[key]
+            self._roster.leave(row)
             row.owner = None
-            row.wake_at = wake_at
+            row.wake_at = wake_at if wake_at is None or not self._has_news(key) else 0.0
+            self._roster.enter(row)
         for key, paused in group.pauses:
             self._executions[key].paused = paused
+
+
+_age = attrgetter("started_at", "key")
 
 
 def _matches(row: ExecutionRow, query: ExecutionQuery) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from operator import attrgetter
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from asfn.store.memory_mailbox import MemoryMailbox
 from asfn.store.records import Archive, FinishedRow
@@ -12,7 +13,7 @@ from asfn.store.records import Archive, FinishedRow
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from asfn.store.records import EngineRow, ExecutionRow, ExecutionStatus, FrameRow, Segment, StateMachineRow
+    from asfn.store.records import EngineRow, ExecutionStatus, FrameRow, Segment, StateMachineRow
 
 
 class MemoryHousekeeping(MemoryMailbox):
@@ -21,7 +22,6 @@ class MemoryHousekeeping(MemoryMailbox):
     _engines: dict[int, EngineRow]
     _definitions: dict[str, str]
     _state_machines: dict[str, StateMachineRow]
-    _executions: dict[int, ExecutionRow]
     _keys: dict[str, int]
     _frames: dict[int, dict[str, FrameRow]]
     _segments: dict[int, list[Segment]]
@@ -61,6 +61,7 @@ class MemoryHousekeeping(MemoryMailbox):
             self._segments.pop(key, None)
         if ended:
             self._forget_tokens(ended)
+            self._forget_messages(ended)
         return len(ended)
 
     def _ended(self, key: int, before: float) -> bool:
@@ -95,6 +96,7 @@ class MemoryHousekeeping(MemoryMailbox):
             list(self._frames.get(key, {}).values()),
             sorted(tokens, key=attrgetter("created_at", "token")),
             [replace(work) for work in self._work.values() if work.execution == key],
+            [replace(message) for message in self._messages.values() if message.execution == key],
         )
 
     async def restore(self, archive: Archive) -> bool:
@@ -105,8 +107,12 @@ class MemoryHousekeeping(MemoryMailbox):
             return False
         self._definitions.setdefault(row.digest, archive.definition)
         self._executions[row.key] = row.copy()
+        self._roster.enter(self._executions[row.key])
         self._keys[row.arn] = row.key
         self._segments[row.key] = list(archive.segments)
         self._frames[row.key] = {frame.path: frame for frame in archive.frames}
         self._restore_tokens(archive)
+        for message in archive.messages:
+            self._keep_message(message)
+        self._changes += 1
         return True

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 INLINE_BYTES: Final = 1024
+_SURELY_SMALL: Final = INLINE_BYTES // 4  # characters; UTF-8 takes at most four bytes for one
 
 Members = list[str | dict[str, str]]
 
@@ -50,7 +51,9 @@ class PayloadRows:
         if not payloads:
             return None
         members: Members = [
-            payload.text if payload.size_bytes <= INLINE_BYTES else {"sha256": self._keep(key, payload)}
+            text
+            if len(text := payload.text) <= _SURELY_SMALL or payload.size_bytes <= INLINE_BYTES
+            else {"sha256": self._keep(key, payload)}
             for payload in payloads
         ]
         return _encode(members).decode()

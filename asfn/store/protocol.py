@@ -24,8 +24,10 @@ if TYPE_CHECKING:
         ExecutionStatus,
         FinishedRow,
         FrameRow,
+        Message,
         Segment,
         Settlement,
+        Standpoint,
         StateMachineRow,
         Taker,
         TokenRow,
@@ -48,10 +50,16 @@ class Mailbox(Protocol):
     """Task tokens and activities: what comes to executions from outside their engine, from any process.
 
     Nothing here is fenced: an answer counts whoever brings it. What a method writes is durable when it returns.
+    What brings news to a parked execution (an outcome, work that was taken) makes its `wake_at` that moment, in the
+    same transaction, unless it is earlier already: whoever waits for due executions wakes it.
     """
 
     async def version(self) -> int:
-        """A number that changes when another process may have written. Cheap: it is asked many times a second."""
+        """A number that changes when another process may have written. Cheap: it is asked many times a second.
+
+        A store may have `stamp() -> object` besides, which never waits: as long as that stays the same, hardly anybody
+        has written, and the version is asked for once a second only.
+        """
 
     async def settle_tokens(self, settlements: Sequence[Settlement]) -> list[tuple[bool, TokenRow | None]]:
         """End tokens, one after the other, in one transaction. For each: whether this settlement ended it; else the row
@@ -86,6 +94,24 @@ class Mailbox(Protocol):
 
     async def waiting_activity_tasks(self, arns: Sequence[str]) -> dict[str, int]:
         """How much work waits in the queues of these activities; those where none waits are left out."""
+
+
+class Messages(Protocol):
+    """What is asked of executions that another engine may run. Not fenced, and durable when a method returns."""
+
+    async def post(self, message: Message) -> int | None:
+        """Keep a message until it is dropped; its id. None, and nothing is kept, when the execution is not RUNNING.
+        A parked execution becomes due, as by an answer.
+        """
+
+    async def messages(self, engine: EngineRow) -> list[Message]:
+        """Those for executions that this engine owns, oldest first."""
+
+    async def drop_messages(self, ids: Sequence[int]) -> None:
+        """Forget messages that were acted on; one that is gone already does no harm."""
+
+    async def message(self, id: int) -> Message | None:
+        """A message that still stands; None: it was acted on, or its execution has ended."""
 
 
 class Housekeeping(Protocol):
@@ -135,7 +161,55 @@ class Housekeeping(Protocol):
         """
 
 
-class Store(Mailbox, Housekeeping, Protocol):
+class Ownership(Protocol):
+    """Which engine runs what. An execution that is RUNNING is owned by one engine, parked, queued, or free to be
+    claimed; it never is two of these. All methods that take over are fenced, and each is one transaction: two engines
+    never get the same execution.
+    """
+
+    async def claim(
+        self, engine: EngineRow, now: float, *, dead: Sequence[int] = (), limit: int = 1_000
+    ) -> list[ExecutionRow]:
+        """Take over at most `limit` RUNNING executions that are free, or whose owner is among `dead`, has no row any
+        more, or has a lease that ended before `now`; such engines are fenced (epoch + 1). Rows oldest first; as many
+        as `limit` mean that there may be more. Parked and queued ones are left alone.
+        """
+
+    async def wake(
+        self, engine: EngineRow, now: float, *, keys: Sequence[int] | None = None, limit: int = 1_000
+    ) -> list[ExecutionRow]:
+        """Take over executions that are due (wake_at <= now), parked ones and those that are queued beyond their
+        deadline, earliest first, at most `limit`.
+
+        keys: take over, instead, all of these that are RUNNING and that nobody owns: parked, queued or free, due or
+        not, whatever a limit says; oldest first.
+        """
+
+    async def next_wake(self) -> float | None:
+        """The earliest wake_at of a parked or queued execution, math.inf when only answers wake them; None: there is
+        none.
+        """
+
+    async def admit(self, engine: EngineRow, now: float, *, limit: int) -> list[ExecutionRow]:
+        """Take over at most `limit` queued executions, higher priority first, then oldest start.
+
+        No state machine gets more than its max_concurrent_executions that have begun and not ended, whoever runs them,
+        parked ones included; those of a full machine hide no others.
+        """
+
+    async def pause_queued(self, key: int, paused: bool) -> bool:
+        """Note whether an execution that is queued begins paused; False, and nothing is done, when it is not queued.
+        Not fenced: nobody owns it.
+        """
+
+    async def queued_count(self, *, at_most: int | None = None) -> int:
+        """How many executions are queued; counted up to `at_most`, and 1 tells at once whether there is any."""
+
+    async def parked_count(self, *, at_most: int | None = None) -> int:
+        """How many executions are parked; counted as those that are queued."""
+
+
+class Store(Mailbox, Messages, Housekeeping, Ownership, Protocol):
     """Durable state of engines, state machines and executions."""
 
     async def open(self) -> None:
@@ -155,12 +229,8 @@ class Store(Mailbox, Housekeeping, Protocol):
         """
 
     async def retire_engine(self, engine: EngineRow) -> None:
-        """Give up every execution the engine owns (owner NULL) and delete its row. An orderly shutdown."""
-
-    async def claim(self, engine: EngineRow, now: float, *, dead: Sequence[int] = ()) -> list[ExecutionRow]:
-        """Take over, in one transaction, every RUNNING execution that has no owner, or whose owner is among
-        `dead`, has no row any more, or has a lease that ended before `now`; such engines are fenced (epoch
-        + 1). Rows oldest first.
+        """Set every execution the engine owns free and delete its row; parked and queued ones stay as they are. An
+        orderly shutdown.
         """
 
     async def other_engines(self, engine: EngineRow) -> list[EngineRow]:
@@ -200,6 +270,9 @@ class Store(Mailbox, Housekeeping, Protocol):
 
     async def last_event_id(self, key: int) -> int:
         """The id of the last committed event of an execution, 0 when there is none."""
+
+    async def standpoints(self, keys: Sequence[int]) -> dict[int, Standpoint]:
+        """Where each of these executions stands, by key: as `frames` and `last_event_id`, but many at once."""
 
     async def segments(self, key: int, *, after_id: int = 0, limit: int = 100) -> list[Segment]:
         """The segments that hold events with an id above after_id, in order, at most `limit` of them."""

@@ -31,7 +31,7 @@ Row: TypeAlias = tuple[Any, ...]  # SQLite types its cells, not its rows
 Read: TypeAlias = "Callable[[str, Mapping[str, Any]], Awaitable[list[Row]]]"  # a statement and its parameters
 
 APPLICATION_ID: Final = int.from_bytes(b"asfn", "big")
-MIGRATIONS: Final = tuple(load(name) for name in ("schema.sql", "migrations/2.sql"))
+MIGRATIONS: Final = tuple(load(name) for name in ("schema.sql", "migrations/2.sql", "migrations/3.sql"))
 """Scripts that bring a file from one version to the next; PRAGMA user_version is how many of them it has seen."""
 
 BUSY_SECONDS: Final = 10.0
@@ -161,6 +161,17 @@ class SqliteFile:
             [(version,)] = await connection.execute_fetchall("PRAGMA data_version")
             return int(version)
 
+    def stamp(self) -> tuple[int, int] | None:
+        """Date and size of what commits are written to, which tells for next to nothing that nobody has committed.
+
+        Dates have the grain of the file system, so now and then the version is to be asked for all the same.
+        """
+        try:
+            found = os.stat(f"{self.path}-wal")
+        except OSError:  # not made yet
+            return None
+        return found.st_mtime_ns, found.st_size
+
     async def transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run `work` between BEGIN IMMEDIATE and COMMIT; whatever it raises rolls back. Durable when it
         returns.
@@ -225,7 +236,7 @@ class SqliteFile:
         # A connection that fails leaves aiosqlite's thread calling a loop that may be closed by then; so try first.
         sqlite3.connect(self.path).close()
         self._writer = writer = await self._connect()
-        await self._check(writer)
+        await self._version(writer)
         await self._use_wal(writer)
         await writer.execute_fetchall("PRAGMA synchronous = FULL")
         await writer.execute_fetchall("PRAGMA journal_size_limit = 67108864")
@@ -250,6 +261,15 @@ class SqliteFile:
 
     async def _connect(self) -> aiosqlite.Connection:
         return await aiosqlite.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+
+    async def _version(self, connection: aiosqlite.Connection) -> int:
+        """As `_check`, of one moment: another process may be making the file."""
+        await connection.execute_fetchall("BEGIN")
+        try:
+            return await self._check(connection)
+        finally:
+            if connection.in_transaction:
+                await connection.execute_fetchall("ROLLBACK")
 
     async def _check(self, connection: aiosqlite.Connection) -> int:
         """The file's version. Raises StoreError when the file is not ours to write; nothing is written
@@ -329,7 +349,7 @@ class SqliteFile:
         return sealing
 
     async def _migrate(self, connection: aiosqlite.Connection) -> None:
-        if await self._check(connection) == len(self._migrations):
+        if await self._version(connection) == len(self._migrations):
             return
         await connection.execute_fetchall("BEGIN IMMEDIATE")
         try:

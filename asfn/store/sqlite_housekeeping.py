@@ -18,7 +18,7 @@ from asfn.store.sqlite_mailbox import SqliteMailbox
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from asfn.store.records import Archive, ExecutionStatus
+    from asfn.store.records import Archive, ExecutionStatus, Message
     from asfn.store.sqlite_file import Transaction
 
 _SQL: Final = named(load("housekeeping.sql"))
@@ -69,16 +69,19 @@ class SqliteHousekeeping(SqliteMailbox):
         """Mark definitions that nobody uses, and delete at most a hundred that were marked long enough ago."""
         return await self._file.transaction(partial(_forget_definitions, now, grace_seconds))
 
-    async def _archived_tokens(self, snapshot: Transaction, key: int) -> tuple[list[TokenRow], list[ActivityTaskRow]]:
+    async def _archived_mail(
+        self, snapshot: Transaction, key: int
+    ) -> tuple[list[TokenRow], list[ActivityTaskRow], list[Message]]:
         tokens = self._unsealed(await snapshot.rows(_SQL["select_tokens_of_execution"], {"key": key}), 5)
         work = self._unsealed(await snapshot.rows(_SQL["select_work_of_execution"], {"key": key}), 3)
-        return [TokenRow(*row) for row in tokens], [ActivityTaskRow(*row) for row in work]
+        messages = self._opened(await snapshot.rows(_SQL["select_messages_of_execution"], {"key": key}))
+        return [TokenRow(*row) for row in tokens], [ActivityTaskRow(*row) for row in work], messages
 
     async def _has_tokens(self, transaction: Transaction, tokens: Sequence[TokenRow]) -> bool:
         wanted: list[Any] = [row.token for row in tokens]
         return bool(wanted and await transaction.rows(_SQL["select_tokens_taken"], {"tokens": encode(wanted)}))
 
-    async def _put_tokens(self, transaction: Transaction, archive: Archive) -> None:
+    async def _put_mail(self, transaction: Transaction, archive: Archive) -> None:
         key = archive.row.key
         takers = {row.token: (row.worker_name, row.taken_at) for row in archive.tokens}
         tokens = [
@@ -88,11 +91,14 @@ class SqliteHousekeeping(SqliteMailbox):
         work = [
             (row.token, row.activity_arn, key, row.input, row.scheduled_at, *takers[row.token]) for row in archive.work
         ]
+        messages = [(key, message.kind, message.body, message.at) for message in archive.messages]
         sealing = self._file.sealing
         if sealing is not None:
             tokens, work = sealing.seal_rows(tokens, 5), sealing.seal_rows(work, 3)
+            messages = sealing.seal_rows(messages, 2)
         await transaction.many(_SQL["insert_archived_token"], tokens)
         await transaction.many(_SQL["insert_archived_work"], work)
+        await transaction.many(_SQL["insert_archived_message"], messages)
 
 
 async def _bury(keys: Sequence[int], before: float, transaction: Transaction) -> int:

@@ -1,4 +1,4 @@
-"""Tokens and activities in the SQLite file; the contract is `asfn.store.protocol.Mailbox`.
+"""Tokens, activities and messages in the SQLite file; the contracts are `asfn.store.protocol.Mailbox` and `Messages`.
 
 Statements stand in sql/mailbox.sql. Answers come in groups, so that thousands of them cost few transactions.
 """
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 from asfn._json import encode
 from asfn.store.queries import load, named
-from asfn.store.records import ActivityRow, ActivityTaskRow, TokenRow
+from asfn.store.records import ActivityRow, ActivityTaskRow, Message, TokenRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from asfn._json import Json
     from asfn.store.codec import Sealing
-    from asfn.store.records import Settlement, Taker, TokenChanges
+    from asfn.store.records import EngineRow, Settlement, Taker, TokenChanges
     from asfn.store.sqlite_file import Row, SqliteFile, Transaction
 
     Settled = tuple[bool, TokenRow | None]
@@ -26,7 +26,7 @@ _SQL: Final = named(load("mailbox.sql"))
 
 
 class SqliteMailbox:
-    """The part of `SqliteStore` that tokens and activities are in."""
+    """The part of `SqliteStore` that tokens, activities and messages are in."""
 
     def __init__(self, file: SqliteFile) -> None:
         self._file = file
@@ -39,6 +39,10 @@ class SqliteMailbox:
     async def version(self) -> int:
         """SQLite's data_version of the writing connection, which its own commits do not change."""
         return await self._file.data_version()
+
+    def stamp(self) -> tuple[int, int] | None:
+        """As long as it stays the same, hardly anybody has written: `version` need not be asked for."""
+        return self._file.stamp()
 
     async def settle_tokens(self, settlements: Sequence[Settlement]) -> list[tuple[bool, TokenRow | None]]:
         """End tokens, one after the other, in one transaction."""
@@ -98,6 +102,26 @@ class SqliteMailbox:
         """How much work waits in the queues of these activities."""
         return dict(await self._file.rows(_SQL["count_activity_tasks"], {"arns": encode([*arns])}))
 
+    async def post(self, message: Message) -> int | None:
+        """Keep a message, and make its execution due; its id. None when the execution is not RUNNING."""
+        return await self._file.transaction(partial(_post, message, self._file.sealing))
+
+    async def messages(self, engine: EngineRow) -> list[Message]:
+        """Those for executions that this engine owns, oldest first."""
+        return self._opened(await self._file.rows(_SQL["select_messages"], {"owner": engine.id}))
+
+    async def drop_messages(self, ids: Sequence[int]) -> None:
+        """Forget messages that were acted on."""
+        await self._file.write(_SQL["delete_messages"], {"ids": encode([*ids])})
+
+    async def message(self, id: int) -> Message | None:
+        """A message that still stands, None when it does not."""
+        found = self._opened(await self._file.rows(_SQL["select_message"], {"id": id}))
+        return found[0] if found else None
+
+    def _opened(self, rows: Iterable[Row]) -> list[Message]:
+        return [Message(*row) for row in self._unsealed(rows, 2)]
+
 
 async def write_tokens(transaction: Transaction, groups: Sequence[TokenChanges], sealing: Sealing | None) -> None:
     """Write the token changes of a group of commits: none of them settles what a later one opens."""
@@ -132,6 +156,8 @@ async def _settle(
         ]
         rows = await transaction.rows(_SQL["settle_tokens"], {"settlements": encode(parameters)})
         ended = {token for (token,) in rows}
+        if ended:
+            await transaction.rows(_SQL["ring_settled"], {"tokens": encode([*ended])})
         left = [item.token for item in group if item.token not in ended]
         stood = await _tokens(transaction, left, sealing) if left else {}
         answers += [(item.token in ended, stood.get(item.token)) for item in group]
@@ -173,4 +199,17 @@ async def _take(
         if not rows:
             empty.add(taker.activity_arn)
         taken.append(ActivityTaskRow(*rows[0]) if rows else None)  # type: ignore[arg-type]  # SQLite types no columns
+    keys: list[Json] = [work.execution for work in taken if work is not None]
+    if keys:
+        await transaction.rows(_SQL["ring"], {"keys": encode(keys), "at": now})
     return taken
+
+
+async def _post(message: Message, sealing: Sealing | None, transaction: Transaction) -> int | None:
+    body = message.body if sealing is None else sealing.seal(message.body)
+    parameters = {"execution": message.execution, "kind": message.kind, "body": body, "at": message.at}
+    rows = await transaction.rows(_SQL["insert_message"], parameters)
+    if not rows:
+        return None
+    await transaction.rows(_SQL["ring"], {"keys": encode([message.execution]), "at": message.at})
+    return int(rows[0][0])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from asfn.errors import EngineClosed, EngineFenced, StoreError
 from asfn.store.protocol import CommitRefused
@@ -24,11 +24,25 @@ if TYPE_CHECKING:
     from asfn.store.records import Commit, EngineRow, ExecutionRow
     from asfn.store.records import Final as FinalRow
 
-Answer: TypeAlias = "asyncio.Future[ExecutionRow | None]"
-
 GROUP_COMMITS: Final = 1_000
 GROUP_BYTES: Final = 8 * 1024 * 1024
 QUEUE_COMMITS: Final = 4_000
+
+
+class Answer(Protocol):
+    """Whoever is told how a commit went: a future, or something cheaper that has these of its methods."""
+
+    def done(self) -> bool:
+        """Whether it was told, or does not care any more."""
+
+    def set_result(self, answer: ExecutionRow | None, /) -> None:
+        """The commit is durable, and this is what `Store.apply` answers for it."""
+
+    def set_exception(self, error: BaseException, /) -> None:
+        """The commit was not written, and this is why."""
+
+    def cancel(self) -> bool:
+        """The commit was not written: the writing was cancelled."""
 
 
 class Submitted(NamedTuple):
@@ -79,7 +93,7 @@ class Writer:
         """
         return len(self._queue) >= self._queue_commits
 
-    def submit(self, commit: Commit) -> Answer:
+    def submit(self, commit: Commit) -> asyncio.Future[ExecutionRow | None]:
         """Hand over a commit. The future is done when the commit is durable, with what `Store.apply`
         answers for it.
 
@@ -88,14 +102,19 @@ class Writer:
         failed was not written, and those of its execution that were queued behind it fail with it: no
         history gets a hole. Cancelling the future changes nothing for the commit.
         """
-        answer: Answer = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[ExecutionRow | None] = asyncio.get_running_loop().create_future()
+        self.hand_over(commit, answer)
+        return answer
+
+    def hand_over(self, commit: Commit, answer: Answer) -> None:
+        """As `submit`, for a commit whose submitter brings along what is to be told of it."""
         if self._ended is not None:
             answer.set_exception(_again(self._ended))
-            return answer
+            return
         self._submissions += 1
         self._queue.append(Submitted(self._submissions, commit, answer))
-        self._wake_up()
-        return answer
+        if self._wake is not None:
+            self._wake_up()
 
     async def room(self) -> None:
         """Wait until the writer is not `full`."""

@@ -16,7 +16,7 @@ import logging
 import math
 import traceback
 from contextlib import nullcontext
-from email.utils import formatdate
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from asfn._json import JsonError, decode
@@ -36,10 +36,12 @@ from asfn.tasks.invocation import (
     unreadable_event,
 )
 from asfn.tasks.protocol import Done
+from asfn.tasks.slots import Slots
+from asfn.tasks.threads import WorkerThreads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Executor
+    from concurrent.futures import Executor, Future
     from contextlib import AbstractContextManager
 
     from asfn._json import Json, Payload
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger("asfn.tasks")
 _LAMBDA_MAXIMUM_SECONDS: Final = 900.0
+_CLOSING_SECONDS: Final = 2.0  # how long closing waits for functions that were cancelled
 
 
 class TaskContext:
@@ -151,6 +154,8 @@ class FunctionHandler:
     as it would on Lambda: its class name, and a JSON document with message and stack trace.
     executor: the engine's worker threads.   now: epoch seconds.   off_loop: entered around work in a thread.
     on_resume: "run" calls the function again after a crash, "fail" fails the Task; the runtime reads it.
+    max_concurrency: how many calls are made at once; further ones wait, by their executions' priority, then in order.
+        A call whose Task has timed out counts until the function returns.
     Raises TypeError for a function that cannot be called so.
     """
 
@@ -162,6 +167,7 @@ class FunctionHandler:
         now: Callable[[], float],
         off_loop: Callable[[], AbstractContextManager[None]] = nullcontext,
         on_resume: OnResume = "run",
+        max_concurrency: int | None = None,
     ) -> None:
         if on_resume not in ("run", "fail"):
             raise ValueError(f"on_resume is {on_resume!r}: use 'run' or 'fail'")
@@ -173,6 +179,7 @@ class FunctionHandler:
         self._now = now
         self._off_loop = off_loop
         self._detached: set[asyncio.Task[None]] = set()
+        self._slots = Slots(max_concurrency) if max_concurrency is not None else None
 
     async def submit(self, call: TaskCall) -> Answer:
         """Call the function. Raises TaskFailed; a cancellation reaches a coroutine function."""
@@ -191,12 +198,20 @@ class FunctionHandler:
     async def cancel(self, call: TaskCall, job: Json) -> None:
         """Never called: a function is done when `submit` is."""
 
+    def dismiss(self) -> None:
+        """The engine is being left: calls that wait for their turn are not made; they end with EngineClosed."""
+        if self._slots is not None:
+            self._slots.close()
+
     async def aclose(self) -> None:
         """Cancel the functions that InvocationType Event left running, and wait for them."""
         tasks = tuple(self._detached)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks, timeout=_CLOSING_SECONDS)
+        if self._slots is not None:  # calls that go on all the same hold the old ones
+            self._slots = Slots(self._slots.limit)
 
     async def _invoke(self, call: TaskCall, request_id: str) -> Payload:
         """`lambda:invoke`: the function's answer wrapped as the service wraps it."""
@@ -242,14 +257,32 @@ class FunctionHandler:
 
         event: the function's own, decoded for this call: it may be changed.
         """
-        if self._is_asynchronous:
-            return await self._run_on_loop(lambda: self._call(event, context), context)
-        run = contextvars.copy_context().run
-        with self._off_loop():
-            answer = await asyncio.get_running_loop().run_in_executor(
-                self._executor, run, self._run_in_thread, event, context
-            )
-        return answer if isinstance(answer, str) else await self._run_on_loop(lambda: answer, context)
+        slots = self._slots
+        if slots is not None:
+            await slots.acquire(context._call.priority)
+        try:
+            if self._is_asynchronous:
+                return await self._run_on_loop(lambda: self._call(event, context), context)
+            run = contextvars.copy_context().run
+            with self._off_loop():
+                thread = self._executor.submit(run, self._run_in_thread, event, context)
+                try:
+                    answer = await asyncio.wrap_future(thread)
+                except asyncio.CancelledError:
+                    if self._goes_on(thread) and slots is not None:
+                        thread.add_done_callback(partial(_release, slots))
+                        slots = None
+                    raise
+            return answer if isinstance(answer, str) else await self._run_on_loop(lambda: answer, context)
+        finally:
+            if slots is not None:
+                slots.release()
+
+    def _goes_on(self, thread: Future[Any]) -> bool:  # Any: what the function returns, which nobody waits for
+        """Whether a call in a thread that was given up runs on: a thread cannot be cancelled."""
+        if isinstance(self._executor, WorkerThreads):
+            return self._executor.abandon(thread)
+        return not thread.cancel() and not thread.done()
 
     # Any: what the user's function returns, awaitable or not; `_marshal` judges it.
     def _call(self, event: Json, context: TaskContext) -> Any:
@@ -290,6 +323,8 @@ class FunctionHandler:
 
     def _result(self, text: str, status: int, invocation: Invocation, request_id: str) -> Payload:
         """The result of lambda:invoke, with the headers that Lambda would send."""
+        from email.utils import formatdate
+
         ran = status == 200
         version = _version(invocation.function.qualifier) if ran else None
         now = self._now()
@@ -312,6 +347,10 @@ class FunctionHandler:
             executed_version=version,
             log_result=tail(log) if ran and invocation.log_tail else None,
         )
+
+
+def _release(slots: Slots, _: Future[Any]) -> None:
+    slots.release_from_thread()
 
 
 class _Raised(Exception):

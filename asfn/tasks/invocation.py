@@ -10,8 +10,9 @@ from __future__ import annotations
 import base64
 import re
 import uuid
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, cast
+
+from msgspec import Struct
 
 from asfn._json import JsonError, Payload, decode, encode
 from asfn.errors import TaskFailed
@@ -53,8 +54,7 @@ _TEXT_FIELDS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionReference:
+class FunctionReference(Struct, frozen=True):
     """Which function is meant. region, account: "" when the text gave none. qualifier: version or alias."""
 
     name: str
@@ -103,8 +103,7 @@ def request_id_of(call: TaskCall) -> str:
     return str(uuid.uuid5(_REQUESTS, call.idempotency_key))
 
 
-@dataclass(frozen=True, slots=True)
-class Invocation:
+class Invocation(Struct, frozen=True):
     """What one Task asks of Lambda.
 
     function: region and account filled in from the execution where the Task named none.

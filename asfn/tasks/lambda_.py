@@ -28,6 +28,7 @@ from asfn.tasks.invocation import (
     service_error,
 )
 from asfn.tasks.protocol import Done
+from asfn.tasks.slots import Slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,7 +52,7 @@ class LambdaHandler:
     endpoint_url: instead of AWS's own; AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_LAMBDA hold as everywhere.
     access_key_id, secret_access_key, session_token, profile: credentials; without, found the usual AWS ways.
     session: an aiobotocore session to use instead of a new one.
-    max_concurrency: connections at most, per client; further calls wait for one.
+    max_concurrency: calls at most at once; further ones wait, by their executions' priority, then in order.
     read_timeout_seconds: longer than Lambda's 15 minutes; TimeoutSeconds of the Task ends a call before that.
     on_resume: whether a call that a crash interrupted is made again ("run") or fails its Task ("fail").
     """
@@ -91,6 +92,7 @@ class LambdaHandler:
         self._reset()
 
     def _reset(self) -> None:
+        self._slots = Slots(self._max_concurrency)
         self._session: Any = None  # Any: see __init__; so for the clients
         self._clients: dict[tuple[str, str | None], Any] = {}
         self._resources = AsyncExitStack()
@@ -106,6 +108,10 @@ class LambdaHandler:
                     raise
                 raise told from error
 
+    def dismiss(self) -> None:
+        """The engine is being left: calls that wait for their turn are not made; they end with EngineClosed."""
+        self._slots.close()
+
     async def aclose(self) -> None:
         """Close every client and its connections. The handler may be used again afterwards, also on another
         loop.
@@ -119,6 +125,14 @@ class LambdaHandler:
         2.
         """
         invocation = read_invocation(call)
+        slots = self._slots
+        await slots.acquire(call.priority)
+        try:
+            return await self._submit(call, invocation)
+        finally:
+            slots.release()
+
+    async def _submit(self, call: TaskCall, invocation: Invocation) -> Answer:
         with self._off_loop():
             try:
                 client = await self._client_of(invocation.function, call)

@@ -7,8 +7,9 @@ itself. The interpreter owns deadlines, heartbeats and cancelling: a handler jus
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from asfn.arn import TaskResource
 
 
-@dataclass(frozen=True, slots=True)
-class TaskCall:
+class TaskCall(Struct, frozen=True):
     """One attempt of one Task.
 
     payload: the evaluated Parameters or Arguments; the effective input where there are none.
@@ -27,6 +27,7 @@ class TaskCall:
     deadline_at, heartbeat_seconds: as the state sets them, None without; the deadline is epoch seconds.
     token: the task token of a `.waitForTaskToken` task.
     heartbeat: tells the engine that the work is alive; thread-safe.
+    priority: of the execution; where calls wait for their turn, higher ones go first.
     """
 
     resource: TaskResource
@@ -42,17 +43,16 @@ class TaskCall:
     role_arn: str | None
     token: str | None
     heartbeat: Callable[[], None]
+    priority: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Struct, frozen=True):
     """The work has ended well. A payload parsed from text keeps that text in the history."""
 
     value: Payload
 
 
-@dataclass(frozen=True, slots=True)
-class Submitted:
+class Submitted(Struct, frozen=True):
     """The work goes on elsewhere.
 
     answer: what TaskSubmitted shows.   job: JSON enough to poll and cancel the work after a restart.

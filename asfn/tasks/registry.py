@@ -7,7 +7,6 @@ answers the function that its parameters name.
 
 from __future__ import annotations
 
-import difflib
 import logging
 import re
 from typing import TYPE_CHECKING, Final, Literal
@@ -111,6 +110,8 @@ class Registry:
     def nearest(self, wanted: str, names: Iterable[str] | None = None) -> list[str]:
         """Up to three registered names, ARNs or patterns that resemble the wanted one, best first."""
         known = [*self._names, *self._exact, *self._routes] if names is None else list(names)
+        import difflib  # for errors only
+
         return difflib.get_close_matches(wanted, known, n=3, cutoff=0.6)
 
     def nearest_functions(self, function: FunctionReference) -> list[str]:

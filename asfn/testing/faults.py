@@ -24,8 +24,10 @@ if TYPE_CHECKING:
         ExecutionQuery,
         ExecutionRow,
         FrameRow,
+        Message,
         Segment,
         Settlement,
+        Standpoint,
         StateMachineRow,
         Taker,
         TokenRow,
@@ -98,6 +100,27 @@ class FaultyStore:
         """As the wrapped store; counted as one commit."""
         return await self._counted(partial(self.store.take_activity_tasks, takers, now))
 
+    async def wake(
+        self, engine: EngineRow, now: float, *, keys: Sequence[int] | None = None, limit: int = 1_000
+    ) -> list[ExecutionRow]:
+        """As the wrapped store; counted as one commit, unless nothing is due."""
+        await self._alive()
+        wake_at = await self.store.next_wake() if keys is None else now
+        if wake_at is None or wake_at > now:
+            return []
+        return await self._counted(partial(self.store.wake, engine, now, keys=keys, limit=limit))
+
+    async def admit(self, engine: EngineRow, now: float, *, limit: int) -> list[ExecutionRow]:
+        """As the wrapped store; counted as one commit, unless nothing is queued."""
+        await self._alive()
+        if not await self.store.queued_count(at_most=1):
+            return []
+        return await self._counted(partial(self.store.admit, engine, now, limit=limit))
+
+    async def post(self, message: Message) -> int | None:
+        """As the wrapped store; counted as one commit."""
+        return await self._counted(partial(self.store.post, message))
+
     async def _counted(self, write: Callable[[], Awaitable[T]]) -> T:
         await self._alive()
         number = self.commits + 1
@@ -167,10 +190,12 @@ class FaultyStore:
         if not self.crashed.is_set():
             await self.store.retire_engine(engine)
 
-    async def claim(self, engine: EngineRow, now: float, *, dead: Sequence[int] = ()) -> list[ExecutionRow]:
+    async def claim(
+        self, engine: EngineRow, now: float, *, dead: Sequence[int] = (), limit: int = 1_000
+    ) -> list[ExecutionRow]:
         """As the wrapped store."""
         await self._alive()
-        return await self.store.claim(engine, now, dead=dead)
+        return await self.store.claim(engine, now, dead=dead, limit=limit)
 
     async def other_engines(self, engine: EngineRow) -> list[EngineRow]:
         """As the wrapped store."""
@@ -226,6 +251,11 @@ class FaultyStore:
         """As the wrapped store."""
         await self._alive()
         return await self.store.last_event_id(key)
+
+    async def standpoints(self, keys: Sequence[int]) -> dict[int, Standpoint]:
+        """As the wrapped store."""
+        await self._alive()
+        return await self.store.standpoints(keys)
 
     async def segments(self, key: int, *, after_id: int = 0, limit: int = 100) -> list[Segment]:
         """As the wrapped store."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from asfn.errors import StoreError
 from asfn.runtime.history import shapes
-from asfn.runtime.journal import SilentJournal
+from asfn.runtime.journal import Barrier, SilentJournal
 from asfn.store.records import Progress, Start
 
 if TYPE_CHECKING:
@@ -143,16 +143,17 @@ class ToldJournal(SilentJournal):
     def events_waiting(self) -> int:
         return self._inner.events_waiting
 
-    async def barrier(self) -> None:
-        await self._inner.barrier()
+    async def barrier(self) -> bool:
+        return await self._inner.barrier()
 
     def flush(self) -> None:
         self._inner.flush()
 
-    async def finish(self, final: Final) -> None:
-        await self._inner.finish(final)
+    def finish(self, final: Final) -> Barrier | None:
+        barrier = self._inner.finish(final)
         for observer in self._observers:
             observer.ended(self.key)
+        return barrier
 
 
 class Paths:

@@ -65,9 +65,7 @@ class VirtualExecution(Execution):
         engine from running it, such as UnroutedResource.
         """
         token = self._virtual.mocks.token(self.arn, state)
-        run: Run | None = self._express or self._virtual.running(self.arn)
-        if run is not None and not token.done():
-            ending = asyncio.ensure_future(run.wait())
+        while not token.done() and (ending := await self._next_end()) is not None:
             waiting: set[asyncio.Future[Any]] = {token, ending}
             try:
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -84,6 +82,17 @@ class VirtualExecution(Execution):
             f"execution {self.name!r} ended as {info.status}{why} before state {state!r} opened a task token; "
             f"its path: {self.path}"
         )
+
+    async def _next_end(self) -> asyncio.Future[Any] | None:  # Any: what it gives is of no interest
+        """A future of the end of this execution, or of its beginning while it is queued; None: it has ended."""
+        row = await self._row()
+        if row.status != "RUNNING":
+            return None
+        run: Run | None = self._express or self._virtual.running(self.arn)
+        if run is None and not row.queued:  # it is parked
+            await self._virtual.take(row)
+            run = self._virtual.running(self.arn)
+        return asyncio.ensure_future(run.wait()) if run is not None else self._virtual.begun(self.arn)
 
 
 class VirtualEngine(Engine):
@@ -134,6 +143,7 @@ class VirtualEngine(Engine):
         name: str | None = None,
         input_text: str | None = None,
         attributes: Mapping[str, str] | None = None,
+        priority: int = 0,
     ) -> VirtualExecution:
         """As Engine.start. machine: a name or ARN, with `#TestCase` behind it to answer from the mock configuration.
 
@@ -145,7 +155,9 @@ class VirtualEngine(Engine):
         registered = await self._machines.recent_row(machine)
         definition = await self.store.definition(registered.digest) if registered.type == "EXPRESS" else None
         self._learn((await self._machines.plan(registered.digest, registered.type)).machine)
-        execution = await super().start(machine, input, name=name, input_text=input_text, attributes=attributes)
+        execution = await super().start(
+            machine, input, name=name, input_text=input_text, attributes=attributes, priority=priority
+        )
         run = execution._express
         if run is None:
             return await self._watched(execution)

@@ -257,7 +257,7 @@ def test_every_span_ends_within_the_one_around_it(workflow: Workflow) -> None:
 
 def test_what_is_left_and_resumed_has_ended_spans_in_both_engines() -> None:
     store, first, second = MemoryStore(), Sdk(), Sdk()
-    definition = machine(("A", {"Type": "Wait", "Seconds": 100, "Next": "B"}), ("B", task("b")))
+    definition = machine(("A", {"Type": "Wait", "Seconds": 60, "Next": "B"}), ("B", task("b")))
 
     async def leave(clock: VirtualClock) -> None:
         async with Engine(store, clock=clock, observers=[first.telemetry], resolver=ScriptedTasks({})) as engine:
@@ -279,7 +279,7 @@ def test_what_is_left_and_resumed_has_ended_spans_in_both_engines() -> None:
     assert attributes(state)["asfn.resumed"] is True
     assert execution.parent is None
     assert inside(state, execution)
-    assert seconds(execution) == seconds(state) == (50, 100)
+    assert seconds(execution) == seconds(state) == (50, 60)
     assert attributes(second.span("state B"))["asfn.resumed"] is False
     assert dict(first.metrics())["openexecutioncount"][0][1] == 0
     assert dict(second.metrics())["openexecutioncount"][0][1] == 0

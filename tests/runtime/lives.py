@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from asfn.errors import ExecutionFailed, TaskFailed
 from asfn.runtime.history import shapes
 from asfn.store.memory import MemoryStore
 from asfn.store.protocol import Store
-from asfn.store.records import ExecutionRow
+from asfn.store.records import Commit, EngineRow, ExecutionRow, Progress
 from asfn.tasks.protocol import Answer, Done, Handler, Submitted, TaskCall
 from asfn.testing.faults import FaultyStore
 from asfn.testing.loop import DEFAULT_START_AT, VirtualClock, run
@@ -103,6 +103,7 @@ class Life:
     """One process. end: how the execution ended, None when the process died or left before.
 
     cancelled: the jobs that were cancelled.   settled: keys of the calls whose answers were durable when it was over.
+    parks: how often the execution was parked.
     """
 
     calls: list[TaskCall]
@@ -114,6 +115,18 @@ class Life:
     history: list[JsonObject]
     frames: int
     settled: set[str]
+    parks: int = 0
+
+
+class CountingStore(FaultyStore):
+    """Counts how often an execution was parked, too."""
+
+    parks = 0
+
+    async def _write(self, engine: EngineRow, commits: Sequence[Commit]) -> list[ExecutionRow | None]:
+        answers = await super()._write(engine, commits)
+        self.parks += sum(isinstance(commit, Progress) and commit.parked for commit in commits)
+        return answers
 
 
 Place = Store | Callable[[VirtualClock], Store]  # a file needs a store of its own on each loop
@@ -130,6 +143,8 @@ def live(
     pause_at: int | None = None,
     resume: bool = False,
     commit: Literal["default", "awaited"] = "default",
+    park_seconds: float = 60,
+    waits: bool = True,
     **faults: Any,  # FaultyStore's own options
 ) -> Life:
     """One process on the store: it starts or resumes the execution and stays until that ends, or until it dies.
@@ -137,6 +152,7 @@ def live(
     leave_at: the commit at which the engine is left in an orderly way.   stop_at: at which StopExecution is called.
     pause_at: at which the execution is paused; long after that the engine is left. So it is after resuming a paused
     execution, unless `resume` lifts the pause.
+    waits: whether somebody waits for the result all the time, so that the execution is never parked.
     """
 
     async def main(clock: VirtualClock) -> Life:
@@ -150,8 +166,10 @@ def live(
             at[stop_at] = stopping.set
         if pause_at is not None:
             at[pause_at] = pausing.set
-        faulty = FaultyStore(store, at=at, **faults)
-        working = asyncio.create_task(_work(workflow, faulty, clock, tasks, leaving, stopping, pausing, resume, commit))
+        faulty = CountingStore(store, at=at, **faults)
+        options = {"commit": commit, "park_seconds": park_seconds}
+        events = (leaving, stopping, pausing)
+        working = asyncio.create_task(_work(workflow, faulty, clock, tasks, *events, resume, waits, options))
         crash = asyncio.create_task(faulty.crashed.wait())
         await asyncio.wait({working, crash}, return_when=asyncio.FIRST_COMPLETED)
         died, over_at, calls = faulty.crashed.is_set(), clock.now(), list(tasks.calls)
@@ -164,7 +182,9 @@ def live(
         frames = len(await store.frames(row.key)) if row is not None else 0
         await store.close()
         end = working.result() if not died else None
-        return Life(calls, tasks.cancelled, faulty.commits, died, over_at, end, history, frames, settled_keys(history))
+        settled = settled_keys(history)
+        cancelled, commits, parks = tasks.cancelled, faulty.commits, faulty.parks
+        return Life(calls, cancelled, commits, died, over_at, end, history, frames, settled, parks)
 
     return run(main, seed=seed, start_at=start_at)
 
@@ -178,9 +198,10 @@ async def _work(
     stopping: asyncio.Event,
     pausing: asyncio.Event,
     resume: bool,
-    commit: Literal["default", "awaited"],
+    waits: bool,
+    options: dict[str, Any],
 ) -> tuple[str, Json] | None:
-    async with Engine(store, clock=clock, resolver=tasks, random=Random(7), commit=commit) as engine:
+    async with Engine(store, clock=clock, resolver=tasks, random=Random(7), **options) as engine:
         await engine.create_state_machine("machine", workflow.definition)
         row = await store.execution(ARN)
         if row is None:
@@ -191,7 +212,7 @@ async def _work(
                 await execution.resume()
             elif row.paused:
                 pausing.set()
-        result = asyncio.ensure_future(_result(execution))
+        result = asyncio.ensure_future(_result(execution) if waits else _ended(engine, execution))
         left = asyncio.ensure_future(leaving.wait())
         stopped = asyncio.ensure_future(stopping.wait())
         paused = asyncio.ensure_future(pausing.wait())
@@ -214,6 +235,13 @@ async def _result(execution: Any) -> tuple[str, Json]:  # Any: an Execution
         return "SUCCEEDED", await execution.result()
     except ExecutionFailed as failed:
         return failed.status, [failed.error, failed.cause]
+
+
+async def _ended(engine: Engine, execution: Any) -> tuple[str, Json]:  # Any: an Execution
+    """The same, without anybody who waits for the execution."""
+    await engine.join()
+    info = await execution.describe()
+    return info.status, info.output if info.status == "SUCCEEDED" else [info.error, info.cause]
 
 
 async def _history(store: Store, row: ExecutionRow) -> list[JsonObject]:

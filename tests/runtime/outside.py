@@ -8,21 +8,12 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from typing import Any
 
 from asfn.engine import Engine
-from asfn.store.sqlite import SqliteStore
-
-
-class Reader(SqliteStore):
-    """A store in which an engine finds nothing to take over."""
-
-    async def claim(self, engine: Any, now: float, *, dead: Any = ()) -> list[Any]:
-        return []
 
 
 async def main(path: str, what: str, *arguments: str) -> None:
-    async with Engine(Reader(path)) as engine:
+    async with Engine(f"sqlite:///{path}", resume=False) as engine:
         if what == "work":
             activity, count = arguments
             for _ in range(int(count)):

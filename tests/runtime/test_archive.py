@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from asfn._json import Json, JsonObject, decode, encode
+from asfn._json import Json, JsonObject, Payload, decode, encode
 from asfn.engine import Engine
 from asfn.errors import ExecutionAlreadyExists, ExecutionDoesNotExist, ExecutionFailed, InvalidParameter
 from asfn.runtime.archive import export_execution, import_execution
 from asfn.store.codec import GzipCodec
+from asfn.store.memory import MemoryStore
+from asfn.store.records import ExecutionRow, Message, Start
+from asfn.store.sqlite import SqliteStore
 from asfn.testing.loop import VirtualClock, run
 
 if TYPE_CHECKING:
@@ -148,6 +151,32 @@ def test_an_open_callback_can_be_answered_where_it_was_imported(tmp_path: Path) 
             assert await (await target.execution(row.arn)).result() == {"answer": 42}
 
     run(main)
+
+
+async def test_a_place_in_the_queue_and_messages_come_along(tmp_path: Path) -> None:
+    source, target = MemoryStore(), SqliteStore(tmp_path / "target.db")
+    definition = encode({"StartAt": "A", "States": {"A": {"Type": "Succeed"}}})
+    digest = hashlib.sha256(definition.encode()).hexdigest()
+    await source.put_definition(digest, definition)
+    arn = "arn:aws:states:us-east-1:123456789012:execution:m:n"
+    machine = "arn:aws:states:us-east-1:123456789012:stateMachine:m"
+    row = ExecutionRow(
+        5, arn, "n", machine, digest, "STANDARD", "role", Payload({}), 7.0, queued=True, priority=-3, paused=True
+    )
+    await source.apply(await source.register_engine(0.0, 30.0), [Start(row)])
+    await source.post(Message(5, "stop", '{"error": "E"}', 8.0))
+
+    document = decode(encode(await export_execution(source, arn, 9.0)))
+    await target.open()
+    imported = await import_execution(target, document, 10.0)
+
+    engine = await target.register_engine(10.0, 30.0)
+    assert await target.claim(engine, 10.0) == []
+    [found] = await target.admit(engine, 10.0, limit=9)
+    assert (found.key, found.priority, found.paused) == (imported.key, -3, True)
+    [message] = await target.messages(engine)
+    assert (message.execution, message.kind, message.body, message.at) == (found.key, "stop", '{"error": "E"}', 8.0)
+    await target.close()
 
 
 def test_a_failed_execution_keeps_its_error(tmp_path: Path) -> None:

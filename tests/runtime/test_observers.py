@@ -7,12 +7,12 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from asfn._json import Json, JsonObject
 from asfn.engine import Engine

@@ -419,3 +419,23 @@ def test_a_pause_at_any_commit_and_a_restart_during_it_change_nothing_that_is_do
         assert idle.history == paused.history
         last = live(workflow, store, start_at=idle.over_at + 100, resume=True)
         check(reference, [paused, idle, last])
+
+
+def test_a_pause_does_not_return_before_the_end_that_makes_it_needless_is_durable() -> None:
+    async def main(clock: VirtualClock) -> None:
+        store = FaultyStore(MemoryStore(), crash_before=3)
+        bench = Bench(clock, store=store)
+
+        async def entered() -> None:
+            async with bench.engine:
+                execution = await bench.start(machine(("Work", task("work"))))
+                await asyncio.sleep(10)  # the task has ended, and its end is on its way into a store that has died
+                await execution.pause()
+
+        pausing = asyncio.create_task(entered())
+        await asyncio.sleep(60)
+        assert store.crashed.is_set()
+        assert bench.ended == [{}]
+        assert not pausing.done()
+
+    run(main)

@@ -42,5 +42,13 @@ async def sqlite(path: Path) -> AsyncIterator[SqliteStore]:
 
 
 @pytest_asyncio.fixture
+async def coded(path: Path) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(path, codec=GzipCodec())
+    await store.open()
+    yield store
+    await store.close()
+
+
+@pytest_asyncio.fixture
 async def engine(store: Store) -> EngineRow:
     return await store.register_engine(0.0, 30.0)

@@ -18,10 +18,15 @@ from asfn.store.records import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from asfn._json import Json
+    from asfn.store.protocol import Store
 
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:orders"
 LARGE_TEXT = '{"large": "' + "x" * 2_000 + '"}'
+OTHER = MACHINE.replace("orders", "others")
+THIRD = MACHINE.replace("orders", "thirds")
 
 
 def execution_arn(name: str) -> str:
@@ -74,3 +79,28 @@ def final(status: ExecutionStatus = "SUCCEEDED", output: str | None = '{"ok": tr
 def texts(payloads: Any) -> list[str]:
     """The texts of a row's payloads."""
     return [payload.text for payload in payloads]
+
+
+def parking(key: int, wake_at: float | None) -> Progress:
+    return Progress(key, parked=True, wake_at=wake_at)
+
+
+def queued(key: int, **changes: Any) -> Start:
+    return Start(row(key, queued=True, **changes))
+
+
+def keys(rows: Sequence[ExecutionRow]) -> list[int]:
+    return [item.key for item in rows]
+
+
+async def read(store: Store, key: int) -> ExecutionRow:
+    """The execution that `row` makes for this key, as it is stored."""
+    execution = await store.execution(execution_arn(f"order-{key}"))
+    assert execution is not None
+    return execution
+
+
+async def park(store: Store, engine: EngineRow, wakes: dict[int, float | None]) -> None:
+    """Start executions and park them until the moments given by their keys."""
+    await store.apply(engine, [start(key, engine) for key in wakes])
+    await store.apply(engine, [parking(key, wake_at) for key, wake_at in wakes.items()])

@@ -10,7 +10,8 @@ import pytest
 
 from asfn.store.queries import statements
 from asfn.store.records import ExecutionQuery
-from asfn.store.sqlite import SqliteStore, list_query
+from asfn.store.sqlite import SqliteStore
+from asfn.store.sqlite_executions import list_query
 from asfn.store.sqlite_file import MIGRATIONS, SqliteFile
 from tests.store.samples import execution_arn, progress, start
 

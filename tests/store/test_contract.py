@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec import structs
 
 from asfn._json import Payload
 from asfn.errors import EngineFenced
@@ -325,6 +325,23 @@ async def test_a_hole_between_two_segments_of_one_group_is_refused(store: Store,
         await store.apply(engine, [start(1, engine), progress(1, 1, 2), progress(1, 4, 4)])
 
 
+async def test_standpoints_are_the_frames_and_the_last_event_of_each_execution(store: Store, engine: EngineRow) -> None:
+    large = Payload.parse(LARGE_TEXT)
+    commits: list[Commit] = [start(key, engine) for key in (1, 2, 3)]
+    commits.append(Progress(1, Segment(1, 2, "[]", []), [FrameRow("", "{}", [large]), FrameRow("/a:0", "{}", [large])]))
+    commits.append(Progress(2, Segment(1, 5, "[]", []), [FrameRow("", '{"n":2}', [Payload(2)])]))
+    await store.apply(engine, commits)
+    await store.apply(engine, [progress(2, 6, 7)])
+
+    found = await store.standpoints([1, 2, 3])
+
+    assert {key: stand.last_event_id for key, stand in found.items()} == {1: 2, 2: 7, 3: 0}
+    for key, stand in found.items():
+        singly = {(frame.path, frame.body, *texts(frame.texts)) for frame in await store.frames(key)}
+        assert {(frame.path, frame.body, *texts(frame.texts)) for frame in stand.frames} == singly
+    assert await store.standpoints([]) == {}
+
+
 async def test_a_large_payload_comes_back_to_the_letter_wherever_it_stood(store: Store, engine: EngineRow) -> None:
     large = Payload.parse(LARGE_TEXT)
     commits: list[Commit] = [
@@ -370,7 +387,7 @@ async def test_what_succeeds_drops_its_frames(store: Store, engine: EngineRow) -
 
 
 def redriven(row: ExecutionRow, engine: EngineRow, **changes: Any) -> Redrive:
-    again = replace(
+    again = structs.replace(
         row,
         status="RUNNING",
         redrive_count=row.redrive_count + 1,
@@ -448,6 +465,12 @@ async def test_a_pause_stays_until_it_is_lifted_or_the_execution_ends(store: Sto
     assert [(await read(store, key)).paused for key in (1, 2)] == [True, True]
     await store.apply(engine, [Progress(1, paused=False), progress(2, 1, 1, final=final())])
     assert [(await read(store, key)).paused for key in (1, 2)] == [False, False]
+
+
+async def test_a_pause_and_the_end_in_one_group_leave_no_pause(store: Store, engine: EngineRow) -> None:
+    await store.apply(engine, [start(1, engine)])
+    await store.apply(engine, [Progress(1, paused=True), progress(1, 1, 1, final=final())])
+    assert (await read(store, 1)).paused is False
 
 
 async def test_a_final_status_is_written_once(store: Store, engine: EngineRow) -> None:
@@ -544,7 +567,7 @@ async def test_a_claim_takes_what_nobody_living_owns_oldest_first(store: Store, 
             start(2, dead, started_at=90.0),
             start(3, expired, started_at=80.0),
             start(4, retired, started_at=70.0),
-            start(5, started_at=60.0, wake_at=12.0),
+            start(5, started_at=60.0),
             start(6, claimer),
             start(7, engine),
             progress(7, 1, 1, final=final()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import sqlite3
 from contextlib import closing
@@ -139,7 +140,7 @@ ORPHANS = {
     "frames": "INSERT INTO frames VALUES (77, '', '1', NULL)",
     "tokens": "INSERT INTO tokens (token, execution, path, state, created_at) VALUES ('t', 77, '', 'open', 1)",
     "activity_tasks": "INSERT INTO activity_tasks VALUES (NULL, 'a', 't', 77, '{}', 1, NULL, NULL)",
-    "inbox": "INSERT INTO inbox VALUES (NULL, 77, 'k', NULL, '{}', 1)",
+    "inbox": "INSERT INTO inbox VALUES (NULL, 77, 'stop', '{}', 1)",
     "attributes": "INSERT INTO attributes VALUES ('a', '1', 1, 77)",
 }
 MENDED = {
@@ -151,6 +152,10 @@ MENDED = {
         "INSERT INTO activity_tasks VALUES (NULL, 'a', 't2', 2, '{}', 1, NULL, NULL)",
         "left-over: .* still has work for activities",
     ),
+    "left message": ("INSERT INTO inbox VALUES (NULL, 2, 'stop', '{}', 1)", "left-over: .* still has messages"),
+    "parked and ended": ("UPDATE executions SET wake_at = 5 WHERE key = 2", "parked: .* is parked and is SUCCEEDED"),
+    "queued and ended": ("UPDATE executions SET place = 0 WHERE key = 2", "queued: .* is queued and is SUCCEEDED"),
+    "queued and begun": ("UPDATE executions SET place = 0 WHERE key = 1", "queued: .* is queued and has begun"),
     "lost owner": ("UPDATE executions SET owner = 9 WHERE key = 1", "owner: .* belongs to engine 9"),
     "owner of what ended": ("UPDATE executions SET owner = 9 WHERE key = 2", "owner: .* belongs to engine 9"),
     "dead engine": ("INSERT INTO engines VALUES (9, 1, 5, 0)", "engine: engine 9 died; its 0 unfinished executions"),
@@ -182,6 +187,53 @@ async def test_what_can_be_mended_is_found_and_mended(path: Path, name: str) -> 
     with closing(sqlite3.connect(path)) as connection:
         for table in ORPHANS:
             assert connection.execute(f"SELECT count(*) FROM {table} WHERE execution = 77").fetchone() == (0,)
+
+
+TOKEN = "INSERT INTO tokens (token, execution, path, state, outcome, created_at, settled_at) VALUES ('t', 1, '', \
+'completed', '1', 1, 30)"
+WORK = "INSERT INTO activity_tasks VALUES (NULL, 'a', 't', 1, '{}', 1, 'w', 30)"
+MESSAGE = "INSERT INTO inbox VALUES (NULL, 1, 'stop', '{}', 30)"
+LIMIT = "UPDATE state_machines SET max_concurrent_executions = 3"
+
+
+@pytest.mark.parametrize(
+    ("statements", "finding", "after"),
+    [
+        ([MESSAGE, "UPDATE executions SET wake_at = 31 WHERE key = 1"], "parked: .* would sleep through", (None, 0.0)),
+        ([TOKEN, "UPDATE executions SET wake_at = 9e999 WHERE key = 1"], "parked: .* would sleep through", (None, 0.0)),
+        ([WORK, "UPDATE executions SET wake_at = 31 WHERE key = 1"], "parked: .* would sleep through", (None, 0.0)),
+        (["UPDATE executions SET wake_at = 31, place = 0 WHERE key = 1"], "queued: .* is queued and", (None, None)),
+        ([MESSAGE, TOKEN, "UPDATE executions SET wake_at = 30 WHERE key = 1"], None, (None, 30.0)),
+        (["UPDATE executions SET wake_at = 9e999 WHERE key = 1"], None, (None, math.inf)),
+        ([LIMIT], "limit: .*order-1 does not count", (None, None)),
+    ],
+)
+async def test_waiting_that_would_never_end_is_found_and_mended(
+    path: Path, statements: list[str], finding: str | None, after: tuple[object, ...]
+) -> None:
+    await fill(path)
+    harm(path, *statements)
+
+    report = look(path)
+    assert [bool(re.search(finding or "", message)) for message in told(report)] == [True] * (finding is not None)
+    repair(str(path), report, has_died=lambda *_: True)
+
+    assert told(look(path)) == []
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT place, wake_at FROM executions WHERE key = 1").fetchone() == after
+
+
+async def test_what_an_engine_owns_is_neither_parked_nor_queued(path: Path) -> None:
+    await fill(path)
+    harm(path, "INSERT INTO engines VALUES (9, 1, 5, 0)", "UPDATE executions SET owner = 9, wake_at = 7 WHERE key = 1")
+
+    report = look(path, dead=False)
+    assert [message.rpartition("order-1")[2] for message in told(report)] == [" is parked and belongs to engine 9"]
+    repair(str(path), report, has_died=lambda *_: False)
+
+    assert told(look(path, dead=False)) == []
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT owner, wake_at FROM executions WHERE key = 1").fetchone() == (9, None)
 
 
 async def test_executions_of_a_dead_engine_are_given_up_and_those_of_a_living_one_are_not(path: Path) -> None:

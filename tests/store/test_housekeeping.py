@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from asfn._json import Payload
 from asfn.store.records import ActivityTaskRow, Archive, ExecutionQuery, Taker, TokenChanges, TokenRow

@@ -404,6 +404,24 @@ async def test_what_one_store_commits_another_reads(sqlite: SqliteStore, path: P
     await other.close()
 
 
+async def test_the_stamp_stays_until_somebody_commits(sqlite: SqliteStore, path: Path) -> None:
+    engine = await sqlite.register_engine(0.0, 30.0)
+    other = SqliteStore(path)
+    await other.open()
+    try:
+        before = sqlite.stamp()
+        assert before is not None
+        await sqlite.executions(ExecutionQuery())
+        assert sqlite.stamp() == other.stamp() == before
+        await sqlite.apply(engine, [start(1, engine)])
+        after = other.stamp()
+        assert after != before
+        await other.put_definition("d", "{}")
+        assert sqlite.stamp() != after
+    finally:
+        await other.close()
+
+
 async def test_of_two_stores_that_start_one_name_one_wins(sqlite: SqliteStore, path: Path) -> None:
     other = SqliteStore(path)
     await other.open()

@@ -10,7 +10,7 @@ import pytest
 from asfn._json import Payload
 from asfn.errors import EngineFenced, StoreError
 from asfn.store.memory import MemoryStore
-from asfn.store.records import EngineRow, ExecutionQuery, ExecutionRow, Start
+from asfn.store.records import EngineRow, ExecutionQuery, ExecutionRow, Message, Progress, Start
 from asfn.testing.faults import FaultyStore
 
 
@@ -84,3 +84,41 @@ async def test_callbacks_run_just_before_their_commit() -> None:
     assert seen == [(1, 0)]
     await faulty.apply(engine, starts(engine, 3))
     assert seen == [(1, 0), (3, 2)]
+
+
+async def test_takings_and_messages_count_as_commits_when_there_is_something_to_take() -> None:
+    inner = MemoryStore()
+    faulty = FaultyStore(inner)
+    engine = await faulty.register_engine(0, 30)
+    parked, held = starts(engine, 1, 2)
+    held.row.owner, held.row.queued = None, True
+    await faulty.apply(engine, [parked, held])
+    assert await faulty.wake(engine, 5.0) == []
+    await faulty.apply(engine, [Progress(1, parked=True, wake_at=9.0)])
+    assert await faulty.wake(engine, 5.0) == []
+    assert faulty.commits == 3
+
+    assert await faulty.post(Message(1, "stop", "{}", 5.0)) == 1
+    assert [row.key for row in await faulty.wake(engine, 5.0)] == [1]
+    assert [row.key for row in await faulty.admit(engine, 5.0, limit=1)] == [2]
+    assert await faulty.admit(engine, 5.0, limit=1) == []
+    assert faulty.commits == 6
+    await faulty.wake(engine, 5.0, keys=[7])
+    assert faulty.commits == 7
+
+
+@pytest.mark.parametrize(("fault", "owner"), [("crash_before", None), ("crash_after", 1)])
+async def test_a_crash_at_a_taking_happens_before_or_after_it(fault: str, owner: int | None) -> None:
+    inner = MemoryStore()
+    faulty = FaultyStore(inner, crash_before=3) if fault == "crash_before" else FaultyStore(inner, crash_after=3)
+    engine = await faulty.register_engine(0, 30)
+    await faulty.apply(engine, [*starts(engine, 1), Progress(1, parked=True, wake_at=9.0)])
+    waking = asyncio.ensure_future(faulty.wake(engine, 9.0))
+    await faulty.crashed.wait()
+
+    row = await inner.execution("arn:1")
+    assert row is not None
+    assert row.owner == owner
+    assert not waking.done()
+    waking.cancel()
+    await asyncio.wait([waking])

@@ -108,6 +108,57 @@ UPDATE executions SET owner = NULL
 WHERE owner IS NOT NULL
     AND (status <> 'RUNNING' OR NOT EXISTS (SELECT 1 FROM engines e WHERE e.id = executions.owner));
 
+-- name: select_left_messages
+SELECT x.arn, x.status, count(*) FROM inbox i JOIN executions x ON x.key = i.execution
+WHERE x.status <> 'RUNNING' GROUP BY x.key;
+
+-- name: repair_left_messages
+DELETE FROM inbox WHERE (SELECT x.status FROM executions x WHERE x.key = inbox.execution) <> 'RUNNING';
+
+-- name: select_wrong_places
+-- What is parked or queued is RUNNING and nobody's; what is queued has not begun, and only its deadline can wake it.
+SELECT arn, CASE WHEN place IS NOT NULL THEN 'queued' ELSE 'parked' END, status, owner FROM executions x
+WHERE (wake_at IS NOT NULL AND (status <> 'RUNNING' OR owner IS NOT NULL))
+    OR (place IS NOT NULL AND (status <> 'RUNNING' OR owner IS NOT NULL
+        OR EXISTS (SELECT 1 FROM frames f WHERE f.execution = x.key)));
+
+-- name: repair_wrong_places
+-- An owner goes on with what it owns; what nobody owns is free to be claimed.
+UPDATE executions SET wake_at = NULL, place = NULL
+WHERE (wake_at IS NOT NULL AND (status <> 'RUNNING' OR owner IS NOT NULL))
+    OR (place IS NOT NULL AND (status <> 'RUNNING' OR owner IS NOT NULL
+        OR EXISTS (SELECT 1 FROM frames f WHERE f.execution = executions.key)));
+
+-- name: select_unheard
+-- Parked executions that would sleep although an outcome, a worker or a message came for them.
+SELECT arn FROM executions x
+WHERE place IS NULL AND wake_at > min(
+    coalesce((SELECT min(t.settled_at) FROM tokens t WHERE t.execution = x.key AND t.outcome IS NOT NULL), 9e999),
+    coalesce((SELECT min(a.taken_at) FROM activity_tasks a WHERE a.execution = x.key), 9e999),
+    coalesce((SELECT min(i.posted_at) FROM inbox i WHERE i.execution = x.key), 9e999)
+);
+
+-- name: repair_unheard
+UPDATE executions SET wake_at = 0.0
+WHERE place IS NULL AND wake_at > min(
+    coalesce((
+        SELECT min(t.settled_at) FROM tokens t WHERE t.execution = executions.key AND t.outcome IS NOT NULL
+    ), 9e999),
+    coalesce((SELECT min(a.taken_at) FROM activity_tasks a WHERE a.execution = executions.key), 9e999),
+    coalesce((SELECT min(i.posted_at) FROM inbox i WHERE i.execution = executions.key), 9e999)
+);
+
+-- name: select_uncounted
+SELECT x.arn FROM executions x JOIN state_machines m ON m.arn = x.state_machine_arn
+WHERE x.status = 'RUNNING' AND x.limited = 0 AND x.place IS NULL AND m.max_concurrent_executions IS NOT NULL
+    AND m.counted = 1;
+
+-- name: repair_uncounted
+UPDATE executions SET limited = 1
+WHERE status = 'RUNNING' AND limited = 0 AND place IS NULL AND state_machine_arn IN (
+    SELECT arn FROM state_machines WHERE max_concurrent_executions IS NOT NULL
+);
+
 -- name: select_engines
 -- One that was taken over (epoch above 1) owns nothing any more, and its row goes when its lease has ended.
 SELECT e.id, e.lease_until, (SELECT count(*) FROM executions x WHERE x.status = 'RUNNING' AND x.owner = e.id)

@@ -105,6 +105,12 @@ WHERE t.execution = :key ORDER BY t.created_at, t.token;
 -- name: select_work_of_execution
 SELECT token, activity_arn, execution, input, scheduled_at FROM activity_tasks WHERE execution = :key ORDER BY id;
 
+-- name: select_messages_of_execution
+SELECT execution, kind, body, posted_at, id FROM inbox WHERE execution = :key ORDER BY id;
+
+-- name: insert_archived_message
+INSERT INTO inbox (execution, kind, body, posted_at) VALUES (?, ?, ?, ?);
+
 -- name: insert_archived_token
 INSERT INTO tokens (token, execution, path, created_at, state, outcome, heartbeat_at, settled_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?);

@@ -1,4 +1,4 @@
--- Every statement of sqlite_mailbox.py, by name: tokens, activities and their work. Lists come as one JSON array.
+-- Every statement of sqlite_mailbox.py, by name: tokens, activities and their work, messages. Lists come as one JSON array.
 
 -- name: insert_token
 INSERT INTO tokens (token, execution, path, state, created_at) VALUES (?, ?, ?, ?, ?);
@@ -68,3 +68,33 @@ UPDATE activity_tasks SET worker_name = NULL, taken_at = NULL WHERE token = :tok
 -- name: count_activity_tasks
 SELECT activity_arn, count(*) FROM activity_tasks
 WHERE taken_at IS NULL AND activity_arn IN (SELECT value FROM json_each(:arns)) GROUP BY activity_arn;
+
+-- name: ring_settled
+-- Parked executions have something to do once a token of theirs is settled.
+UPDATE executions SET wake_at = min(executions.wake_at, news.at)
+FROM (
+    SELECT execution, min(settled_at) AS at FROM tokens
+    WHERE token IN (SELECT value FROM json_each(:tokens)) GROUP BY execution
+) AS news
+WHERE executions.key = news.execution AND executions.wake_at IS NOT NULL;
+
+-- name: ring
+-- What is queued is not rung: it waits for its turn, or until its deadline.
+UPDATE executions NOT INDEXED SET wake_at = min(wake_at, :at)
+WHERE key IN (SELECT value FROM json_each(:keys)) AND wake_at IS NOT NULL AND place IS NULL;
+
+-- name: insert_message
+INSERT INTO inbox (execution, kind, body, posted_at)
+SELECT key, :kind, :body, :at FROM executions WHERE key = :execution AND status = 'RUNNING'
+RETURNING id;
+
+-- name: select_messages
+SELECT i.execution, i.kind, i.body, i.posted_at, i.id
+FROM inbox i CROSS JOIN executions x ON x.key = i.execution
+WHERE x.owner = :owner ORDER BY i.id;
+
+-- name: select_message
+SELECT execution, kind, body, posted_at, id FROM inbox WHERE id = :id;
+
+-- name: delete_messages
+DELETE FROM inbox WHERE id IN (SELECT value FROM json_each(:ids));
