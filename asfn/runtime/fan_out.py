@@ -85,6 +85,7 @@ def start_fan_out(interpreter: Interpreter, frame: Frame, state: CompiledState, 
 async def run_fan_out(interpreter: Interpreter, frame: Frame, effect: FanOut) -> Outcome:
     """Run all children to their end, or to the first failure; the events up to ...StateSucceeded are recorded."""
     children = frame.children
+    frame.scope.now = interpreter.clock.now()  # ItemSelector may read it, and a restored frame has none
     if children is None:
         children = frame.children = Children(effect.count, frame.last_id)
     fan_out = _FanOut(interpreter, frame, effect, children)
@@ -285,7 +286,7 @@ class _FanOut:
         makes of it (`leave_children`, `keep_children`).
         """
         children, frame, journal = self.children, self.frame, self.interpreter.journal
-        now = self.interpreter.clock.now()
+        now = frame.scope.now = self.interpreter.clock.now()
         failure = children.failure
         if failure is None and children.error is not None:
             failure = self.interpreter.failure_of(frame, self.state, children.error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from asfn.store.records import ExecutionQuery
     from asfn.store.sqlite_file import Row, Transaction
+
+logger = logging.getLogger("asfn.store")
 
 SELECT_EXECUTIONS: Final = named(load("queries.sql"))["select_executions"]
 _decode: Final = msgspec.json.Decoder(dict[str, str]).decode
@@ -51,6 +54,16 @@ class SqliteExecutions(SqliteHousekeeping):
             return [_execution(row) for row in self._unsealed(rows, 7, 11, 12, 13)]
         except JsonError as error:
             raise self._damaged("an execution") from error
+
+    def _readable(self, rows: Iterable[Row]) -> list[ExecutionRow]:
+        """Those of the rows that can be read: one that is damaged must not hold up the others."""
+        readable = []
+        for row in rows:
+            try:
+                readable += self._executions([row])
+            except StoreError as error:
+                logger.error("%s cannot be run and is left as it is: %s", row[1], error)
+        return readable
 
     def _damaged(self, what: str) -> StoreError:
         return StoreError(f"{self.path} is damaged: a payload of {what} is missing or is not JSON; restore a copy")

@@ -69,7 +69,7 @@ class SqliteOwnership(SqliteExecutions):
         self, engine: EngineRow, now: float, *, dead: Sequence[int] = (), limit: int = 1_000
     ) -> list[ExecutionRow]:
         """Take over what nobody living owns, oldest first. Raises EngineFenced."""
-        return self._executions(await self._file.transaction(partial(self._claim, engine, now, dead, limit)))
+        return self._readable(await self._file.transaction(partial(self._claim, engine, now, dead, limit)))
 
     async def _claim(
         self, engine: EngineRow, now: float, dead: Sequence[int], limit: int, transaction: Transaction
@@ -99,7 +99,7 @@ class SqliteOwnership(SqliteExecutions):
             if wake_at is None or wake_at > now:
                 return []  # without waiting for another process that writes
             sql, parameters = _SQL["select_due"], {"now": now, "limit": limit}
-        return self._executions(await self._file.transaction(partial(self._wake, engine, sql, parameters)))
+        return self._readable(await self._file.transaction(partial(self._wake, engine, sql, parameters)))
 
     async def _wake(
         self, engine: EngineRow, sql: str, parameters: Mapping[str, Any], transaction: Transaction
@@ -119,7 +119,7 @@ class SqliteOwnership(SqliteExecutions):
         while head and head[0][0] is not None:  # whoever set a limit died before all was counted
             await self._count_begun(head[0][0])
             head = await self._file.rows(_SQL["select_queue_head"])
-        return self._executions(await self._file.transaction(partial(self._admit, engine, limit)))
+        return self._readable(await self._file.transaction(partial(self._admit, engine, limit)))
 
     async def _admit(self, engine: EngineRow, limit: int, transaction: Transaction) -> list[Row]:
         await self._check_epoch(transaction, engine)

@@ -225,7 +225,8 @@ class _Play:
             world.processes.remove(process)
         world.counts[f"process {how.split(':')[0]}"] += 1
         world.tell(f"{name} {how}")
-        await world.find_lost_work()
+        if how == "died":
+            await world.find_lost_work()
 
     def process(self, name: str, life: LifePlan) -> Process:
         plan, faults = self.plan, {}

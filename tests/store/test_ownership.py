@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
@@ -382,3 +383,22 @@ async def test_both_stores_do_the_same_whatever_happens(sqlite: SqliteStore, see
             await both("wake", who, float(key), keys=rng.sample(range(1, key + 1), min(key, 4)))
         for count in ("parked_count", "queued_count", "next_wake"):
             assert await getattr(stores[0], count)() == await getattr(stores[1], count)()
+
+
+async def test_an_execution_whose_input_is_damaged_does_not_hold_up_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "flows.db"
+    store = SqliteStore(path)
+    await store.open()
+    try:
+        engine = await store.register_engine(0.0, 30.0)
+        await park(store, engine, {1: 50.0, 2: 51.0, 3: 52.0})
+        with sqlite3.connect(path) as connection:
+            connection.execute("UPDATE executions SET input = '{\"half' WHERE key = 2")
+        connection.close()
+        assert keys(await store.wake(engine, 60.0)) == [1, 3]
+        assert (await read(store, 1)).owner == engine.id
+    finally:
+        await store.close()
+    assert "is damaged" in caplog.text
