@@ -163,9 +163,23 @@ def is_steady(workload: Workload, calm: End) -> bool:
     types = Counter(str(event["type"]) for event in calm.history)
     if any(types[race] for race in _RACES):
         return False
-    if any(types[f"{kind}StateStarted"] != types[f"{kind}StateSucceeded"] for kind in ("Map", "Parallel")):
-        return False  # the execution ended in one of several branches
+    if _ends_in_a_branch(calm.history):
+        return False
     return not any(event["type"] != "ExecutionFailed" and _EVENT_ID.search(json.dumps(event)) for event in calm.history)
+
+
+def _ends_in_a_branch(history: list[JsonObject]) -> bool:
+    """Whether one of several branches failed first: here, or before a redrive, which starts no fan-out anew."""
+    open_fan_outs = 0
+    for event in history:
+        kind = str(event["type"])
+        if kind in ("MapStateStarted", "ParallelStateStarted"):
+            open_fan_outs += 1
+        elif kind in ("MapStateSucceeded", "ParallelStateSucceeded"):
+            open_fan_outs -= 1
+        elif kind in _ENDS and open_fan_outs:
+            return True
+    return False
 
 
 def compare(name: str, calm: End, end: End) -> None:
