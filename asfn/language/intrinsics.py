@@ -283,7 +283,7 @@ def _list(value: Any, what: str = "The first argument") -> list[Json]:
 
 
 def _rounded(value: Any, what: str) -> int:
-    if not is_number(value) or not math.isfinite(value):
+    if not is_number(value) or (isinstance(value, float) and not math.isfinite(value)):
         raise _Failed(f"{what} must be a number")
     return round_half_up(value)
 

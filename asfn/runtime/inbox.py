@@ -193,6 +193,8 @@ class Inbox:
     def offer(self, arn: str, count: int = 1) -> None:
         """Work waits in an activity's queue, durably: wake as many workers."""
         pollers = self._pollers.get(arn, {})
+        if not pollers:
+            ring_all(but=self._lookout)  # other engines may have some
         for poller in list(pollers)[:count]:
             del pollers[poller]
             fulfil(poller, None)

@@ -34,11 +34,14 @@ _FOLLOW_SECONDS: Final = 0.25  # where nothing can be polled cheaply, followers 
 _lookouts: WeakSet[Lookout] = WeakSet()
 
 
-def ring_all() -> None:
-    """Let every engine of this event loop look at once: something was written that others may wait for."""
+def ring_all(but: Lookout | None = None) -> None:
+    """Let every engine of this event loop look at once: something was written that others may wait for.
+
+    but: of the engine that knows already.
+    """
     loop = asyncio.get_running_loop()
     for lookout in list(_lookouts):
-        if lookout.loop is loop:
+        if lookout.loop is loop and lookout is not but:
             lookout.ring()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import threading
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
@@ -260,7 +261,11 @@ class SqliteFile:
                         await writer.close()
 
     async def _connect(self) -> aiosqlite.Connection:
-        return await aiosqlite.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+        connection = aiosqlite.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+        thread = getattr(connection, "_thread", None)
+        if isinstance(thread, threading.Thread):
+            thread.daemon = True  # a program whose loop was torn down around the store must be able to end
+        return await connection
 
     async def _version(self, connection: aiosqlite.Connection) -> int:
         """As `_check`, of one moment: another process may be making the file."""

@@ -126,6 +126,7 @@ def test_json_merge_is_shallow_and_the_right_side_wins() -> None:
         ("States.ArrayPartition($.n, 2)", [[1, 2], [3, 4], [5]]),
         ("States.ArrayPartition($.n, 2.5)", [[1, 2, 3], [4, 5]]),
         ("States.ArrayPartition($.n, 99)", [[1, 2, 3, 4, 5]]),
+        (f"States.ArrayPartition($.n, 1{'0' * 400})", [[1, 2, 3, 4, 5]]),
         ("States.ArrayPartition($.e, 2)", []),
         ("States.ArrayContains($.n, 3)", True),
         ("States.ArrayContains($.n, 3.0)", True),

@@ -253,6 +253,9 @@ KINDS: Final[tuple[Kind, ...]] = (
         followed=False,
         outside=True,
         stopped=True,
+        optional=frozenset(
+            {"WaitStateEntered"}
+        ),  # whoever started it may be killed before it begins, and the stop comes first
     ),
     Kind(
         "paused",

@@ -102,6 +102,22 @@ def test_a_worker_may_fail_the_task_and_a_retry_queues_it_again() -> None:
     run(main)
 
 
+def test_a_worker_of_another_engine_on_the_same_store_hears_of_work_at_once() -> None:
+    async def main(clock: VirtualClock) -> None:
+        store = MemoryStore()
+        async with Engine(store, clock=clock) as one, Engine(store, clock=clock) as other:
+            await one.activities.create("sign")
+            polling = asyncio.create_task(take(other))
+            await asyncio.sleep(1)
+            execution = await start(one, machine(("Sign", sign())))
+            task = await polling
+            assert elapsed(clock) == 1
+            await other.tasks.succeed(task.token, "signed")
+            assert await execution.result() == "signed"
+
+    run(main)
+
+
 def test_work_leaves_the_queue_for_good_when_it_was_taken() -> None:
     async def main(clock: VirtualClock) -> None:
         store = MemoryStore()

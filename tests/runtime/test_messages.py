@@ -218,6 +218,7 @@ def test_when_the_owner_dies_whoever_goes_on_finds_the_message(kind: str, what: 
                 await execution.result()
                 assert pair.calls == ["mine", "yours"]
             living.cancel()
+        await dying.disconnect()
 
     run(main)
 

@@ -84,6 +84,7 @@ class World:
         self._by_key: dict[str, Made] = {}
         self._taken: dict[str, dict[str, dict[int, str]]] = {}  # by execution: recorded answers that were used up
         self._scheduled: set[str] = set()  # tokens whose answer is on its way
+        self._found: set[str] = set()  # tokens of work that was found lost
         self._outside: dict[asyncio.Task[None], None] = {}
         self._news: list[asyncio.Future[None]] = []
 
@@ -347,6 +348,8 @@ class World:
             await self._take(work.token, work.input_text, arn, workload)
 
     async def _take(self, token: str, text: str, arn: str, workload: Workload) -> None:
+        if token in self._found:  # a living process was about to hand it over when another one died
+            return
         if token in self.tokens and token in self._scheduled:
             raise Broken(f"the work {text[:100]} of {arn} was given to two workers")
         row = (await self.store.tokens([token]))[0]
@@ -366,6 +369,7 @@ class World:
                 [row] = await self.store.tokens([work.token])
                 if row is not None and row.taken_at is not None and work.token not in self._scheduled:
                     self.counts["work lost and found"] += 1
+                    self._found.add(work.token)
                     self._hold(work.token, workload.reply(work.input, work.activity_arn, None, {}), work.activity_arn)
 
     def arn(self, machine: int, name: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -515,3 +517,11 @@ async def test_an_older_file_may_be_migrated_while_others_wait_to_open_it(path: 
     for store in stores:
         await store.close()
     await old.close()
+
+
+def test_a_program_that_never_closes_its_store_ends_all_the_same(tmp_path: Path) -> None:
+    program = (
+        "import asyncio, sys\nfrom asfn.store.sqlite import SqliteStore\nasyncio.run(SqliteStore(sys.argv[1]).open())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "flows.db")], timeout=60, check=False)
+    assert done.returncode == 0

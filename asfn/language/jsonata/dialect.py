@@ -134,6 +134,8 @@ def normal(value: Json) -> Json:
 
 
 def _toward_zero(value: Argument, function: str, position: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise mismatch(function, position)
+    if isinstance(value, float) and not math.isfinite(value):
         raise mismatch(function, position)
     return max(-_LONG, min(_LONG - 1, int(value)))
