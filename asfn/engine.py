@@ -28,6 +28,7 @@ from asfn.runtime.attributes import check_attributes
 from asfn.runtime.clock import Clock, SystemClock
 from asfn.runtime.handle import Execution, ExecutionInfo
 from asfn.runtime.inbox import Inbox
+from asfn.runtime.interpreter import Collaborators
 from asfn.runtime.lookout import LAZY_SECONDS, Lookout, ring_all
 from asfn.runtime.machines import Definition, Machines, StateMachineInfo
 from asfn.runtime.messages import Messages
@@ -35,7 +36,7 @@ from asfn.runtime.observers import Observer, Observers, StatusHook, StatusObserv
 from asfn.runtime.redrive import check_client_token, find_detour, find_refusal, redriven_row, repeated_at
 from asfn.runtime.retention import Retention, check_retention
 from asfn.runtime.starting import new_row, read_input
-from asfn.runtime.supervisor import Supervisor
+from asfn.runtime.supervisor import Policy, Supervisor
 from asfn.runtime.term import Term
 from asfn.runtime.texts import check_text, is_unicode, shown
 from asfn.runtime.tokens import TaskTokens
@@ -275,25 +276,12 @@ class Engine:
 
     def _supervise(self, row: EngineRow, writer: Writer, calls: Calls) -> Supervisor:
         assert self._inbox is not None
-        return Supervisor(
-            store=self.store,
-            engine=row,
-            writer=writer,
-            machines=self._machines,
-            clock=self.clock,
-            calls=calls,
-            inbox=self._inbox,
-            resolver=self._resolver,
-            limits=self.limits,
-            rng=self._random,
-            region=self.arns.region,
-            every_transition=self._commit == "awaited",
-            observers=self._observers,
-            park_seconds=self._park_seconds,
-            max_concurrent_executions=self._max_concurrent_executions,
-            takes_over=self._resume,
-            stores_express=self._express == "stored",
+        awaited = self._commit == "awaited"
+        shared = Collaborators(
+            self.clock, calls, self._inbox, self._resolver, self.limits, self._random, self.arns.region, awaited
         )
+        policy = Policy(self._park_seconds, self._max_concurrent_executions, self._resume, self._express == "stored")
+        return Supervisor(self.store, row, writer, self._machines, self._observers, shared, policy)
 
     async def _keep_registered(self) -> None:
         """Register anew whenever another engine has taken over, until cancelled."""

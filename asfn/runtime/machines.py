@@ -11,7 +11,6 @@ import logging
 import os
 from collections import OrderedDict
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
@@ -189,7 +188,8 @@ class Machines:
 
     async def register_files(self, pattern: str) -> None:
         """Create or update a machine for each file that a glob fits; `flows/order.asl.json` becomes `order`."""
-        import glob
+        import glob  # on use, both: a program that begins has no time for them
+        from pathlib import Path
 
         paths = sorted(glob.glob(pattern, recursive=True))
         if not paths:

@@ -7,13 +7,12 @@ import itertools
 import logging
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from asfn.errors import AsfnError, EngineClosed, EngineFenced, ExecutionNotRedrivable, StoreError
 from asfn.runtime.admission import Admission
 from asfn.runtime.clock import fulfil
 from asfn.runtime.execution import Run
-from asfn.runtime.interpreter import Collaborators
 from asfn.runtime.journal import Barrier, SilentJournal
 from asfn.runtime.liveness import forget, is_dead, locked_ids
 from asfn.runtime.lookout import ring_all
@@ -27,20 +26,15 @@ from asfn.store.records import ExecutionRow, Start
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
-    from random import Random
 
-    from asfn.limits import Limits
     from asfn.plan.states import CompiledMachine
-    from asfn.runtime.calls import Calls
-    from asfn.runtime.clock import Clock
-    from asfn.runtime.inbox import Inbox
+    from asfn.runtime.interpreter import Collaborators
     from asfn.runtime.machines import Machines
     from asfn.runtime.observers import Observers
     from asfn.runtime.redrive import Detour
     from asfn.store.protocol import Store
     from asfn.store.records import EngineRow, FrameRow, Message
     from asfn.store.writer import Writer
-    from asfn.tasks.protocol import Resolver
 
 logger = logging.getLogger("asfn.supervisor")
 
@@ -49,37 +43,40 @@ _CLAIMED_AT_ONCE: Final = 1_000
 _STARTING_BYTES: Final = 64 * 1024 * 1024  # inputs of starts that are not written yet
 
 
+class Policy(NamedTuple):
+    """How an engine keeps its executions; the options of `Engine` say more of each.
+
+    park_seconds: how long a wait must be to be parked.   max_concurrent_executions: how many may be live.
+    takes_over: whether what nobody runs is run here.   stores_express: whether Express executions are durable.
+    """
+
+    park_seconds: float
+    max_concurrent_executions: int | None
+    takes_over: bool
+    stores_express: bool
+
+
 class Supervisor:
     """The executions that run in one engine. Everything here happens on the engine's loop."""
 
     def __init__(
         self,
-        *,
         store: Store,
         engine: EngineRow,
         writer: Writer,
         machines: Machines,
-        clock: Clock,
-        calls: Calls,
-        inbox: Inbox,
-        resolver: Resolver,
-        limits: Limits,
-        rng: Random,
-        region: str,
-        every_transition: bool,
         observers: Observers,
-        park_seconds: float,
-        max_concurrent_executions: int | None,
-        takes_over: bool,
-        stores_express: bool,
+        shared: Collaborators,
+        policy: Policy,
     ) -> None:
         self._store = store
         self._engine = engine
         self._writer = writer
         self._machines = machines
-        self._clock = clock
-        self._calls = calls
-        self._inbox = inbox
+        self._clock = shared.clock
+        self._calls = shared.calls
+        self._inbox = shared.inbox
+        self._policy = policy
         self._runs: dict[str, Run] = {}
         self._broken: dict[str, Run] = {}  # stopped by an error of ours or of the set-up; resumable
         self._keys = itertools.count(first_key(engine.id))
@@ -87,28 +84,25 @@ class Supervisor:
         self._unread: dict[str, ExecutionRow] = {}  # owned, and not read back: the store refused
         self._awaited: dict[str, list[asyncio.Future[None]]] = {}  # by ARN: who waits until it begins here
         self._starting_bytes = 0
-        self._takes_over = takes_over
-        self._stores_express = stores_express
         self._parking = Parking(
             store=store,
             engine=engine,
             writer=writer,
-            clock=clock,
-            seconds=park_seconds if takes_over else math.inf,
-            wakes=takes_over,
+            clock=shared.clock,
+            seconds=policy.park_seconds if policy.takes_over else math.inf,
+            wakes=policy.takes_over,
             resume=self.resume,
             let_go=self._gone,
             failed=self._not_parked,
         )
-        shared = Collaborators(clock, calls, inbox, resolver, limits, rng, region, every_transition)
-        self._outfit = Outfit(shared, writer, observers, self._parking, self._ended, stores_express)
+        self._outfit = Outfit(shared, writer, observers, self._parking, self._ended, policy.stores_express)
         self._admission = Admission(
             store=store,
             engine=engine,
             writer=writer,
-            clock=clock,
-            limit=max_concurrent_executions,
-            others=takes_over,
+            clock=shared.clock,
+            limit=policy.max_concurrent_executions,
+            others=policy.takes_over,
             live=lambda: len(self._runs),
             begin=self.resume,
             moved=self._parking.moved,
@@ -163,7 +157,7 @@ class Supervisor:
 
         The row that holds its ARN already, when there is one. machine_limit: how many of its state machine may run.
         """
-        if row.type == "EXPRESS" and not self._stores_express:
+        if row.type == "EXPRESS" and not self._policy.stores_express:
             return self._start_express(row, machine)
         await self._room_for_start()
         if self._admission.must_queue(row.state_machine_arn, machine_limit):
@@ -349,7 +343,7 @@ class Supervisor:
     async def _expects_runs(self) -> bool:
         if self._runs or self._parking.busy or self._admission.busy:
             return True
-        if not self._takes_over:
+        if not self._policy.takes_over:
             return self._admission.queues
         return bool(await self._store.queued_count(at_most=1) or await self._store.parked_count(at_most=1))
 
@@ -422,7 +416,7 @@ class Supervisor:
 
     async def begin(self, database_path: str | None) -> None:
         """Go on with what nobody runs and what is due, unless this engine leaves that to others."""
-        if self._takes_over:
+        if self._policy.takes_over:
             await self.claim(database_path)
             if database_path is not None:
                 await self._clear_away(database_path)
@@ -463,7 +457,7 @@ class Supervisor:
 
     def expects_news(self) -> bool:
         """Whether what other processes write may concern executions that nobody has: they may park some, and die."""
-        return self._takes_over or self._admission.queues
+        return self._policy.takes_over or self._admission.queues
 
     async def look(self) -> None:
         """Others may have written: see what is due, and what may begin."""

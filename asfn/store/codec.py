@@ -29,7 +29,8 @@ class Codec(Protocol):
     errors and causes, the outcomes of task tokens, the work in activities' queues. Not covered: definitions; names,
     ARNs and dates; names of states; attributes, which are there to be searched; task tokens themselves; sizes.
     A file is used with one codec for its whole life, from its first execution on: it keeps the codec's name, and a
-    probe that tells a wrong key. Both methods run on the event loop, possibly many thousand times a second.
+    probe that tells a wrong key. Both methods run in SQLite's threads and on the event loop, several at once and
+    possibly many thousand times a second: they share nothing that is not made for that.
     """
 
     @property

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from asfn.store.packing import Members
     from asfn.store.records import Commit, EngineRow, ExecutionRow
     from asfn.store.records import Final as FinalRow
-    from asfn.store.sqlite_file import Read, Transaction
+    from asfn.store.sqlite_file import Transaction
 
 _SQL: Final = named(load("queries.sql"))
 
@@ -71,26 +71,26 @@ class SqliteStore(SqliteOwnership):
             return []
         return await self._file.transaction(partial(self._apply, engine, commits))
 
-    async def _apply(
+    def _apply(
         self, engine: EngineRow, commits: Sequence[Commit], transaction: Transaction
     ) -> list[ExecutionRow | None]:
-        has_messages = await self._check_epoch(transaction, engine)
+        has_messages = self._check_epoch(transaction, engine)
         starts, keys = wanted(commits)
-        holders = await self._holders(transaction, starts) if starts else []
-        standings = await self._standings(transaction, keys) if keys else {}
+        holders = self._holders(transaction, starts) if starts else []
+        standings = self._standings(transaction, keys) if keys else {}
         group = plan_group(engine.id, commits, standings, holders)
-        await _write(transaction, group, self._file.sealing)
+        _write(transaction, group, self._file.sealing)
         if has_messages and group.finals:
             ended: list[Any] = [key for key, _ in group.finals]
-            await transaction.rows(_SQL["delete_messages_of"], {"keys": encode(ended)})
+            transaction.rows(_SQL["delete_messages_of"], {"keys": encode(ended)})
         return group.answers
 
     async def put_definition(self, digest: str, text: str) -> None:
         """Keep a definition's text under its digest; one that is there already is left as it is."""
 
-        async def put(transaction: Transaction) -> None:
-            await transaction.rows(_SQL["insert_definition"], {"digest": digest, "text": text})
-            await transaction.rows(_SQL["unmark_definition"], {"digest": digest})
+        def put(transaction: Transaction) -> None:
+            transaction.rows(_SQL["insert_definition"], {"digest": digest, "text": text})
+            transaction.rows(_SQL["unmark_definition"], {"digest": digest})
 
         await self._file.transaction(put)
 
@@ -121,7 +121,7 @@ class SqliteStore(SqliteOwnership):
 
     async def frames(self, key: int) -> list[FrameRow]:
         """All live frames of an execution, in no order."""
-        return await self._frames(self._file.rows, key)
+        return await self._file.read(partial(self._frames, key))
 
     async def last_event_id(self, key: int) -> int:
         """The id of the last committed event of an execution, 0 when there is none."""
@@ -130,39 +130,42 @@ class SqliteStore(SqliteOwnership):
 
     async def standpoints(self, keys: Sequence[int]) -> dict[int, Standpoint]:
         """Where each of these executions stands, by key. One by one, they were measured to cost 20 times more."""
+        return await self._file.read(partial(self._standpoints, keys))
+
+    def _standpoints(self, keys: Sequence[int], snapshot: Transaction) -> dict[int, Standpoint]:
         parameters = {"keys": encode([*keys])}
-        last_ids = await self._file.rows(_SQL["select_last_event_ids"], parameters)
+        last_ids = snapshot.rows(_SQL["select_last_event_ids"], parameters)
         found = {key: Standpoint([], last_id) for key, last_id in last_ids}
         rows: dict[int, list[Sequence[Any]]] = {}
-        for row in self._unsealed(await self._file.rows(_SQL["select_frames_of"], parameters), 2, 3):
+        for row in self._unsealed(snapshot.rows(_SQL["select_frames_of"], parameters), 2, 3):
             rows.setdefault(row[0], []).append(row)
         for key, of_key in rows.items():
-            unpacked = await self._unpack(self._file.rows, key, [row[3] for row in of_key])
+            unpacked = self._unpack(snapshot, key, [row[3] for row in of_key])
             found[key].frames += [FrameRow(row[1], row[2], texts) for row, texts in zip(of_key, unpacked, strict=True)]
         return found
 
     async def segments(self, key: int, *, after_id: int = 0, limit: int = 100) -> list[Segment]:
         """The segments that hold events with an id above after_id, in order, at most `limit` of them."""
-        return await self._segments(self._file.rows, key, after_id, limit)
+        return await self._file.read(partial(self._segments, key, after_id, limit))
 
     async def archive(self, arn: str) -> Archive | None:
         """Everything of one execution, as it stood at one moment; None when there is none of this ARN."""
         return await self._file.snapshot(partial(self._archive, arn))
 
-    async def _archive(self, arn: str, snapshot: Transaction) -> Archive | None:
-        rows = await snapshot.rows(f"{SELECT_EXECUTIONS} WHERE x.arn = :arn", {"arn": arn})
+    def _archive(self, arn: str, snapshot: Transaction) -> Archive | None:
+        rows = snapshot.rows(f"{SELECT_EXECUTIONS} WHERE x.arn = :arn", {"arn": arn})
         if not rows:
             return None
         [row] = self._executions(rows)
-        texts = await snapshot.rows(_SQL["select_definition"], {"digest": row.digest})
+        texts = snapshot.rows(_SQL["select_definition"], {"digest": row.digest})
         if not texts:
             raise StoreError(f"{self.path} is damaged: the definition of {arn} is missing; restore a copy")
         return Archive(
             row,
             texts[0][0],
-            await self._segments(snapshot.rows, row.key, 0, -1),
-            await self._frames(snapshot.rows, row.key),
-            *await self._archived_mail(snapshot, row.key),
+            self._segments(row.key, 0, -1, snapshot),
+            self._frames(row.key, snapshot),
+            *self._archived_mail(snapshot, row.key),
         )
 
     async def restore(self, archive: Archive) -> bool:
@@ -171,33 +174,33 @@ class SqliteStore(SqliteOwnership):
         """
         return await self._file.transaction(partial(self._restore, archive))
 
-    async def _restore(self, archive: Archive, transaction: Transaction) -> bool:
+    def _restore(self, archive: Archive, transaction: Transaction) -> bool:
         row = archive.row
-        if await self._holders(transaction, [row]) or await self._has_tokens(transaction, archive.tokens):
+        if self._holders(transaction, [row]) or self._has_tokens(transaction, archive.tokens):
             return False
-        await transaction.rows(_SQL["insert_definition"], {"digest": row.digest, "text": archive.definition})
-        await transaction.rows(_SQL["unmark_definition"], {"digest": row.digest})
+        transaction.rows(_SQL["insert_definition"], {"digest": row.digest, "text": archive.definition})
+        transaction.rows(_SQL["unmark_definition"], {"digest": row.digest})
         group = Group(
             starts=[row],
             segments=[(row.key, segment) for segment in archive.segments],
             frames={row.key: {frame.path: frame for frame in archive.frames}},
         )
-        await _write(transaction, group, self._file.sealing)
-        await self._put_mail(transaction, archive)
+        _write(transaction, group, self._file.sealing)
+        self._put_mail(transaction, archive)
         return True
 
-    async def _frames(self, read: Read, key: int) -> list[FrameRow]:
-        rows = self._unsealed(await read(_SQL["select_frames"], {"key": key}), 1, 2)
-        unpacked = await self._unpack(read, key, [row[2] for row in rows])
+    def _frames(self, key: int, snapshot: Transaction) -> list[FrameRow]:
+        rows = self._unsealed(snapshot.rows(_SQL["select_frames"], {"key": key}), 1, 2)
+        unpacked = self._unpack(snapshot, key, [row[2] for row in rows])
         return [FrameRow(row[0], row[1], texts) for row, texts in zip(rows, unpacked, strict=True)]
 
-    async def _segments(self, read: Read, key: int, after_id: int, limit: int) -> list[Segment]:
+    def _segments(self, key: int, after_id: int, limit: int, snapshot: Transaction) -> list[Segment]:
         parameters = {"key": key, "after_id": after_id, "limit": limit}
-        rows = self._unsealed(await read(_SQL["select_segments"], parameters), 2, 3)
-        unpacked = await self._unpack(read, key, [row[3] for row in rows])
+        rows = self._unsealed(snapshot.rows(_SQL["select_segments"], parameters), 2, 3)
+        unpacked = self._unpack(snapshot, key, [row[3] for row in rows])
         return [Segment(row[0], row[1], row[2], texts) for row, texts in zip(rows, unpacked, strict=True)]
 
-    async def _holders(self, transaction: Transaction, starts: Sequence[ExecutionRow]) -> list[ExecutionRow]:
+    def _holders(self, transaction: Transaction, starts: Sequence[ExecutionRow]) -> list[ExecutionRow]:
         """Stored executions that hold an ARN or a key that one of `starts` wants; as a rule there are
         none.
         """
@@ -207,13 +210,13 @@ class SqliteStore(SqliteOwnership):
         )
         arns: list[Any] = [row.arn for row in starts]
         keys: list[Any] = [row.key for row in starts]
-        return self._executions(await transaction.rows(sql, {"arns": encode(arns), "keys": encode(keys)}))
+        return self._executions(transaction.rows(sql, {"arns": encode(arns), "keys": encode(keys)}))
 
-    async def _standings(self, transaction: Transaction, keys: Iterable[int]) -> dict[int, Standing]:
-        rows = await transaction.rows(_SQL["select_standings"], {"keys": encode([*keys])})
+    def _standings(self, transaction: Transaction, keys: Iterable[int]) -> dict[int, Standing]:
+        rows = transaction.rows(_SQL["select_standings"], {"keys": encode([*keys])})
         return {key: Standing(status, owner, last_id or 0) for key, status, owner, last_id in rows}
 
-    async def _unpack(self, read: Read, key: int, columns: Sequence[str | None]) -> list[list[Payload]]:
+    def _unpack(self, snapshot: Transaction, key: int, columns: Sequence[str | None]) -> list[list[Payload]]:
         """The payloads of `texts` columns; those of one digest are one object."""
         unpacked: list[Members] = [members(column) for column in columns]
         large: dict[str, Payload] = {}
@@ -221,14 +224,14 @@ class SqliteStore(SqliteOwnership):
         try:
             if wanted_digests:
                 parameters = {"key": key, "digests": encode([*wanted_digests])}
-                rows = self._unsealed(await read(_SQL["select_payloads"], parameters), 1)
+                rows = self._unsealed(snapshot.rows(_SQL["select_payloads"], parameters), 1)
                 large = {digest: Payload.parse(text) for digest, text in rows}
             return [payloads(column, large) for column in unpacked]
         except (JsonError, KeyError) as error:
             raise self._damaged(f"execution {key}") from error
 
 
-async def _write(transaction: Transaction, group: Group, sealing: Sealing | None) -> None:
+def _write(transaction: Transaction, group: Group, sealing: Sealing | None) -> None:
     """Write the changes of a group. Payloads stand before what refers to them; drops before frames."""
     large = PayloadRows(sealing.digest if sealing is not None else None)
     starts = [_start_parameters(row, large) for row in group.starts]
@@ -251,21 +254,21 @@ async def _write(transaction: Transaction, group: Group, sealing: Sealing | None
         segments = sealing.seal_rows(segments, 3, 4)
         frames = sealing.seal_rows(frames, 2, 3)
         finals = sealing.seal_rows(finals, 2, 4, 5)
-    await transaction.many(_SQL["insert_payload"], large.rows)
-    await transaction.many(_SQL["insert_execution"], starts)
-    await transaction.many(_SQL["insert_attribute"], attributes)
+    transaction.many(_SQL["insert_payload"], large.rows)
+    transaction.many(_SQL["insert_execution"], starts)
+    transaction.many(_SQL["insert_attribute"], attributes)
     redrives = [
         (row.key, row.redrive_count, row.redriven_at, row.owner, _redrive_tokens(row)) for row in group.redrives
     ]
-    await transaction.many(_SQL["redrive_execution"], redrives)
-    await transaction.many(_SQL["insert_segment"], segments)
-    await transaction.many(_SQL["delete_frames"], [(key,) for key, path in group.drops if not path])
-    await transaction.many(_SQL["delete_frames_below"], [drop for drop in group.drops if drop[1]])
-    await transaction.many(_SQL["upsert_frame"], frames)
-    await write_tokens(transaction, group.tokens, sealing)
-    await transaction.many(_SQL["finish_execution"], finals)
-    await transaction.many(_SQL["park_execution"], group.parks)
-    await transaction.many(_SQL["pause_execution"], group.pauses)
+    transaction.many(_SQL["redrive_execution"], redrives)
+    transaction.many(_SQL["insert_segment"], segments)
+    transaction.many(_SQL["delete_frames"], [(key,) for key, path in group.drops if not path])
+    transaction.many(_SQL["delete_frames_below"], [drop for drop in group.drops if drop[1]])
+    transaction.many(_SQL["upsert_frame"], frames)
+    write_tokens(transaction, group.tokens, sealing)
+    transaction.many(_SQL["finish_execution"], finals)
+    transaction.many(_SQL["park_execution"], group.parks)
+    transaction.many(_SQL["pause_execution"], group.pauses)
 
 
 def _start_parameters(row: ExecutionRow, large: PayloadRows) -> tuple[Any, ...]:

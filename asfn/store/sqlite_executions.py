@@ -43,10 +43,10 @@ class SqliteExecutions(SqliteHousekeeping):
         """The executions that match every given member of the query, newest start first."""
         return self._executions(await self._file.rows(*list_query(query)))
 
-    async def _by_keys(self, transaction: Transaction, keys: Sequence[int]) -> list[Row]:
+    def _by_keys(self, transaction: Transaction, keys: Sequence[int]) -> list[Row]:
         """The rows of these keys, in their order."""
         sql = f"{SELECT_EXECUTIONS} WHERE x.key IN (SELECT value FROM json_each(:keys))"
-        rows = {row[0]: row for row in await transaction.rows(sql, {"keys": encode([*keys])})}
+        rows = {row[0]: row for row in transaction.rows(sql, {"keys": encode([*keys])})}
         return [rows[key] for key in keys]
 
     def _executions(self, rows: Iterable[Row]) -> list[ExecutionRow]:
@@ -90,14 +90,19 @@ def _execution(row: Row) -> ExecutionRow:
 def list_query(query: ExecutionQuery) -> tuple[str, dict[str, Any]]:
     """The statement of a list and its parameters. It names only what is asked for, so that it finds its index."""
     join, conditions, parameters = _attribute_conditions(query.attributes)
-    # With attributes the list is read in the order of the first one's rows; a unary plus keeps other indexes out of it.
+    # With attributes the list is read in the order of the first one's rows, with a name in that of its few; a unary
+    # plus keeps other indexes out of it.
     plus, ordered = ("+", "a.started_at DESC, a.execution DESC") if join else ("", "x.started_at DESC, x.key DESC")
     parameters["limit"] = query.limit
-    for name in ("state_machine_arn", "status", "name"):
-        value = getattr(query, name)
+    if query.name is not None:
+        conditions.append(f"{plus}x.name = :name")
+        parameters["name"] = query.name
+        plus = "+"
+    for column in ("state_machine_arn", "status"):
+        value = getattr(query, column)
         if value is not None:
-            conditions.append(f"{plus}x.{name} = :{name}")
-            parameters[name] = value
+            conditions.append(f"{plus}x.{column} = :{column}")
+            parameters[column] = value
     if query.statuses:
         conditions.append(f"{plus}x.status IN (SELECT value FROM json_each(:statuses))")
         parameters["statuses"] = encode([*query.statuses])

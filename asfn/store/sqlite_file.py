@@ -1,8 +1,8 @@
 """One SQLite file through aiosqlite: opening, refusing, migrating, reading, and transactions that end.
 
-Two connections, so that a long read never waits behind the writer, nor the writer behind it (WAL).
-Everything that waits for SQLite's threads happens inside `off_loop`. It knows statements, not what they
-mean: see sqlite.py.
+Two connections, so that a long read never waits behind the writer, nor the writer behind it (WAL). A transaction is
+work that runs whole in SQLite's thread: one hop, however many statements. Everything that waits for SQLite's threads
+happens inside `off_loop`. It knows statements, not what they mean: see sqlite.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 from contextlib import contextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 import aiosqlite
 
@@ -22,17 +22,16 @@ from asfn.store.queries import load, statements
 from asfn.store.shield import to_the_end
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from asfn.store.codec import Codec
 
 T = TypeVar("T")
 Row: TypeAlias = tuple[Any, ...]  # SQLite types its cells, not its rows
-Read: TypeAlias = "Callable[[str, Mapping[str, Any]], Awaitable[list[Row]]]"  # a statement and its parameters
 
 APPLICATION_ID: Final = int.from_bytes(b"asfn", "big")
-MIGRATIONS: Final = tuple(load(name) for name in ("schema.sql", "migrations/2.sql", "migrations/3.sql"))
+MIGRATIONS: Final = (load("schema.sql"), *(load(f"migrations/{version}.sql") for version in (2, 3, 4)))
 """Scripts that bring a file from one version to the next; PRAGMA user_version is how many of them it has seen."""
 
 BUSY_SECONDS: Final = 10.0
@@ -80,21 +79,53 @@ def is_too_short(path: str) -> bool:
 
 
 class Transaction:
-    """The statements of one open transaction. Each call is one hop to SQLite's thread."""
+    """The statements of one open transaction, in SQLite's thread."""
 
     __slots__ = ("_connection",)
 
-    def __init__(self, connection: aiosqlite.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    async def rows(self, sql: str, parameters: Mapping[str, Any] | Sequence[Any] = _NO_PARAMETERS) -> list[Row]:
+    def rows(self, sql: str, parameters: Mapping[str, Any] | Sequence[Any] = _NO_PARAMETERS) -> list[Row]:
         """Run a statement and give all its rows."""
-        return list(await self._connection.execute_fetchall(sql, parameters))  # type: ignore[arg-type]
+        return self._connection.execute(sql, parameters).fetchall()
 
-    async def many(self, sql: str, parameters: Sequence[Sequence[Any]]) -> None:
+    def many(self, sql: str, parameters: Sequence[Sequence[Any]]) -> None:
         """Run a statement once for each member of `parameters`; nothing happens for none."""
         if parameters:
-            await self._connection.executemany(sql, parameters)
+            self._connection.executemany(sql, parameters)
+
+
+class _Whole(Generic[T]):
+    """A transaction from its BEGIN to its COMMIT. result: of its work, once it has run."""
+
+    __slots__ = ("_begin", "_work", "result")
+
+    result: T
+
+    def __init__(self, begin: str, work: Callable[[Transaction], T]) -> None:
+        self._begin = begin
+        self._work = work
+
+    def run(self, connection: sqlite3.Connection) -> None:
+        if connection.in_transaction:  # a rollback that could not run, on a disk that failed
+            connection.rollback()
+        try:
+            connection.execute(self._begin)
+            self.result = self._work(Transaction(connection))
+            connection.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):  # SQLite may have rolled back by itself; the first error counts
+                connection.rollback()
+            raise
+
+
+class _Connection(sqlite3.Connection):
+    """Runs a whole transaction where others run a script: aiosqlite takes that to its thread, and back, in one hop."""
+
+    def executescript(self, whole: _Whole[Any], /) -> sqlite3.Cursor:  # type: ignore[override]
+        whole.run(self)
+        return self.cursor()
 
 
 class SqliteFile:
@@ -173,44 +204,42 @@ class SqliteFile:
             return None
         return found.st_mtime_ns, found.st_size
 
-    async def transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        """Run `work` between BEGIN IMMEDIATE and COMMIT; whatever it raises rolls back. Durable when it
-        returns.
+    async def transaction(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` between BEGIN IMMEDIATE and COMMIT, in SQLite's thread; whatever it raises rolls back. Durable
+        when it returns.
 
         A caller that is cancelled waits for the end of the transaction, which is then not cut in two.
         """
         return await to_the_end(self._transact(work))
 
-    async def snapshot(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        """Run `work`, which reads, on what was committed last: all of it sees one moment, and nobody waits for it."""
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work`, which reads, on what was committed last: all of it sees one moment. Others wait for their turn
+        to read meanwhile: see `snapshot`.
+        """
+        return await self._run(self._connected(self._reader), _Whole("BEGIN", work))
+
+    async def snapshot(self, work: Callable[[Transaction], T]) -> T:
+        """As `read`, for work that takes long: nobody waits for it."""
         return await to_the_end(self._snapshot(work))
 
-    async def _snapshot(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def _transact(self, work: Callable[[Transaction], T]) -> T:
+        async with self._turn:
+            return await self._run(self._connected(self._writer), _Whole("BEGIN IMMEDIATE", work))
+
+    async def _snapshot(self, work: Callable[[Transaction], T]) -> T:
         self._connected(self._reader)
         with self._off_loop(), self._refusals():
             connection = await self._connect()
             try:
                 await connection.execute_fetchall("PRAGMA query_only = ON")
-                await connection.execute_fetchall("BEGIN")
-                return await work(Transaction(connection))
+                return await self._run(connection, _Whole("BEGIN", work))
             finally:
                 await connection.close()
 
-    async def _transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        async with self._turn:
-            connection = self._connected(self._writer)
-            with self._off_loop(), self._refusals():
-                if connection.in_transaction:  # a rollback that could not run, on a disk that failed
-                    await connection.rollback()
-                try:
-                    await connection.execute_fetchall("BEGIN IMMEDIATE")
-                    result = await work(Transaction(connection))
-                    await connection.execute_fetchall("COMMIT")
-                except BaseException:
-                    with suppress(sqlite3.Error):  # SQLite may have rolled back by itself; the first error counts
-                        await connection.rollback()
-                    raise
-                return result
+    async def _run(self, connection: aiosqlite.Connection, whole: _Whole[T]) -> T:
+        with self._off_loop(), self._refusals():
+            await connection.executescript(whole)  # see _Connection
+            return whole.result
 
     def _connected(self, connection: aiosqlite.Connection | None) -> aiosqlite.Connection:
         if connection is None:
@@ -261,7 +290,7 @@ class SqliteFile:
                         await writer.close()
 
     async def _connect(self) -> aiosqlite.Connection:
-        connection = aiosqlite.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+        connection = aiosqlite.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, factory=_Connection)
         thread = getattr(connection, "_thread", None)
         if isinstance(thread, threading.Thread):
             thread.daemon = True  # a program whose loop was torn down around the store must be able to end

@@ -69,19 +69,19 @@ class SqliteHousekeeping(SqliteMailbox):
         """Mark definitions that nobody uses, and delete at most a hundred that were marked long enough ago."""
         return await self._file.transaction(partial(_forget_definitions, now, grace_seconds))
 
-    async def _archived_mail(
+    def _archived_mail(
         self, snapshot: Transaction, key: int
     ) -> tuple[list[TokenRow], list[ActivityTaskRow], list[Message]]:
-        tokens = self._unsealed(await snapshot.rows(_SQL["select_tokens_of_execution"], {"key": key}), 5)
-        work = self._unsealed(await snapshot.rows(_SQL["select_work_of_execution"], {"key": key}), 3)
-        messages = self._opened(await snapshot.rows(_SQL["select_messages_of_execution"], {"key": key}))
+        tokens = self._unsealed(snapshot.rows(_SQL["select_tokens_of_execution"], {"key": key}), 5)
+        work = self._unsealed(snapshot.rows(_SQL["select_work_of_execution"], {"key": key}), 3)
+        messages = self._opened(snapshot.rows(_SQL["select_messages_of_execution"], {"key": key}))
         return [TokenRow(*row) for row in tokens], [ActivityTaskRow(*row) for row in work], messages
 
-    async def _has_tokens(self, transaction: Transaction, tokens: Sequence[TokenRow]) -> bool:
+    def _has_tokens(self, transaction: Transaction, tokens: Sequence[TokenRow]) -> bool:
         wanted: list[Any] = [row.token for row in tokens]
-        return bool(wanted and await transaction.rows(_SQL["select_tokens_taken"], {"tokens": encode(wanted)}))
+        return bool(wanted and transaction.rows(_SQL["select_tokens_taken"], {"tokens": encode(wanted)}))
 
-    async def _put_mail(self, transaction: Transaction, archive: Archive) -> None:
+    def _put_mail(self, transaction: Transaction, archive: Archive) -> None:
         key = archive.row.key
         takers = {row.token: (row.worker_name, row.taken_at) for row in archive.tokens}
         tokens = [
@@ -96,38 +96,38 @@ class SqliteHousekeeping(SqliteMailbox):
         if sealing is not None:
             tokens, work = sealing.seal_rows(tokens, 5), sealing.seal_rows(work, 3)
             messages = sealing.seal_rows(messages, 2)
-        await transaction.many(_SQL["insert_archived_token"], tokens)
-        await transaction.many(_SQL["insert_archived_work"], work)
-        await transaction.many(_SQL["insert_archived_message"], messages)
+        transaction.many(_SQL["insert_archived_token"], tokens)
+        transaction.many(_SQL["insert_archived_work"], work)
+        transaction.many(_SQL["insert_archived_message"], messages)
 
 
-async def _bury(keys: Sequence[int], before: float, transaction: Transaction) -> int:
+def _bury(keys: Sequence[int], before: float, transaction: Transaction) -> int:
     parameters = {"keys": encode([*keys]), "before": before}
-    buried = [key for (key,) in await transaction.rows(_SQL["bury_executions"], parameters)]
-    await transaction.rows(_SQL["delete_executions"], {"keys": encode([*buried])})
+    buried = [key for (key,) in transaction.rows(_SQL["bury_executions"], parameters)]
+    transaction.rows(_SQL["delete_executions"], {"keys": encode([*buried])})
     return len(buried)
 
 
-async def _sweep(limit: int, transaction: Transaction) -> int:
-    graves = [key for (key,) in await transaction.rows(_SQL["select_buried"], {"limit": min(limit, _GRAVES)})]
+def _sweep(limit: int, transaction: Transaction) -> int:
+    graves = [key for (key,) in transaction.rows(_SQL["select_buried"], {"limit": min(limit, _GRAVES)})]
     keys = encode([*graves])
     deleted, left = 0, limit
     for name in _SWEEPS:
         weight = _PAYLOAD_WEIGHT if name == "sweep_payloads" else 1
-        rows = len(await transaction.rows(_SQL[name], {"keys": keys, "limit": max(left // weight, 1)}))
+        rows = len(transaction.rows(_SQL[name], {"keys": keys, "limit": max(left // weight, 1)}))
         deleted += rows
         left -= rows * weight
         if left <= 0:
             return deleted
-    await transaction.rows(_SQL["delete_buried"], {"keys": keys})
+    transaction.rows(_SQL["delete_buried"], {"keys": keys})
     return deleted + len(graves)
 
 
-async def _forget_definitions(now: float, grace_seconds: float, transaction: Transaction) -> int:
-    await transaction.rows(_SQL["unmark_used_definitions"])
-    await transaction.rows(_SQL["mark_unused_definitions"], {"now": now})
+def _forget_definitions(now: float, grace_seconds: float, transaction: Transaction) -> int:
+    transaction.rows(_SQL["unmark_used_definitions"])
+    transaction.rows(_SQL["mark_unused_definitions"], {"now": now})
     parameters = {"since": now - grace_seconds, "limit": _DEFINITIONS}
-    digests = [digest for (digest,) in await transaction.rows(_SQL["select_unused_definitions"], parameters)]
+    digests = [digest for (digest,) in transaction.rows(_SQL["select_unused_definitions"], parameters)]
     for name in ("delete_definitions", "delete_unused_marks"):
-        await transaction.rows(_SQL[name], {"digests": encode([*digests])})
+        transaction.rows(_SQL[name], {"digests": encode([*digests])})
     return len(digests)

@@ -68,10 +68,10 @@ class SqliteMailbox:
     async def put_activity(self, row: ActivityRow) -> ActivityRow:
         """Insert an activity, unless its ARN is there; the row that is."""
 
-        async def put(transaction: Transaction) -> ActivityRow:
+        def put(transaction: Transaction) -> ActivityRow:
             parameters = {"arn": row.arn, "name": row.name, "created_at": row.created_at}
-            await transaction.rows(_SQL["insert_activity"], parameters)
-            return ActivityRow(*(await transaction.rows(_SQL["select_activity"], {"arn": row.arn}))[0])
+            transaction.rows(_SQL["insert_activity"], parameters)
+            return ActivityRow(*(transaction.rows(_SQL["select_activity"], {"arn": row.arn}))[0])
 
         return await self._file.transaction(put)
 
@@ -123,7 +123,7 @@ class SqliteMailbox:
         return [Message(*row) for row in self._unsealed(rows, 2)]
 
 
-async def write_tokens(transaction: Transaction, groups: Sequence[TokenChanges], sealing: Sealing | None) -> None:
+def write_tokens(transaction: Transaction, groups: Sequence[TokenChanges], sealing: Sealing | None) -> None:
     """Write the token changes of a group of commits: none of them settles what a later one opens."""
     if not groups:
         return
@@ -139,27 +139,25 @@ async def write_tokens(transaction: Transaction, groups: Sequence[TokenChanges],
     done = [(token,) for changes in groups for token in changes.noted] + [(token,) for token, _ in closed]
     if sealing is not None:
         queued = sealing.seal_rows(queued, 3)
-    await transaction.many(_SQL["insert_token"], opened)
-    await transaction.many(_SQL["insert_activity_task"], queued)
-    await transaction.many(_SQL["delete_activity_task"], done)
-    await transaction.many(_SQL["close_token"], closed)
+    transaction.many(_SQL["insert_token"], opened)
+    transaction.many(_SQL["insert_activity_task"], queued)
+    transaction.many(_SQL["delete_activity_task"], done)
+    transaction.many(_SQL["close_token"], closed)
 
 
-async def _settle(
-    settlements: Sequence[Settlement], sealing: Sealing | None, transaction: Transaction
-) -> list[Settled]:
+def _settle(settlements: Sequence[Settlement], sealing: Sealing | None, transaction: Transaction) -> list[Settled]:
     answers: list[Settled] = []
     outcome = sealing.seal if sealing is not None else str
     for group in _runs(settlements):
         parameters: list[Json] = [
             [item.token, item.state, outcome(item.outcome), item.at, item.unless_beat_after] for item in group
         ]
-        rows = await transaction.rows(_SQL["settle_tokens"], {"settlements": encode(parameters)})
+        rows = transaction.rows(_SQL["settle_tokens"], {"settlements": encode(parameters)})
         ended = {token for (token,) in rows}
         if ended:
-            await transaction.rows(_SQL["ring_settled"], {"tokens": encode([*ended])})
+            transaction.rows(_SQL["ring_settled"], {"tokens": encode([*ended])})
         left = [item.token for item in group if item.token not in ended]
-        stood = await _tokens(transaction, left, sealing) if left else {}
+        stood = _tokens(transaction, left, sealing) if left else {}
         answers += [(item.token in ended, stood.get(item.token)) for item in group]
     return answers
 
@@ -177,14 +175,14 @@ def _runs(settlements: Iterable[Settlement]) -> list[list[Settlement]]:
     return runs
 
 
-async def _tokens(transaction: Transaction, tokens: list[str], sealing: Sealing | None) -> dict[str, TokenRow]:
-    rows = await transaction.rows(_SQL["select_tokens"], {"tokens": encode([*tokens])})
+def _tokens(transaction: Transaction, tokens: list[str], sealing: Sealing | None) -> dict[str, TokenRow]:
+    rows = transaction.rows(_SQL["select_tokens"], {"tokens": encode([*tokens])})
     if sealing is not None:
         rows = sealing.unseal_rows(rows, 5)
     return {row[0]: TokenRow(*row) for row in rows}
 
 
-async def _take(
+def _take(
     takers: Sequence[Taker], now: float, sealing: Sealing | None, transaction: Transaction
 ) -> list[ActivityTaskRow | None]:
     taken: list[ActivityTaskRow | None] = []
@@ -193,7 +191,7 @@ async def _take(
         rows: list[tuple[object, ...]] = []
         if taker.activity_arn not in empty:
             parameters = {"activity_arn": taker.activity_arn, "worker_name": taker.worker_name, "now": now}
-            rows = await transaction.rows(_SQL["take_activity_task"], parameters)
+            rows = transaction.rows(_SQL["take_activity_task"], parameters)
         if sealing is not None:
             rows = sealing.unseal_rows(rows, 3)
         if not rows:
@@ -201,15 +199,15 @@ async def _take(
         taken.append(ActivityTaskRow(*rows[0]) if rows else None)  # type: ignore[arg-type]  # SQLite types no columns
     keys: list[Json] = [work.execution for work in taken if work is not None]
     if keys:
-        await transaction.rows(_SQL["ring"], {"keys": encode(keys), "at": now})
+        transaction.rows(_SQL["ring"], {"keys": encode(keys), "at": now})
     return taken
 
 
-async def _post(message: Message, sealing: Sealing | None, transaction: Transaction) -> int | None:
+def _post(message: Message, sealing: Sealing | None, transaction: Transaction) -> int | None:
     body = message.body if sealing is None else sealing.seal(message.body)
     parameters = {"execution": message.execution, "kind": message.kind, "body": body, "at": message.at}
-    rows = await transaction.rows(_SQL["insert_message"], parameters)
+    rows = transaction.rows(_SQL["insert_message"], parameters)
     if not rows:
         return None
-    await transaction.rows(_SQL["ring"], {"keys": encode([message.execution]), "at": message.at})
+    transaction.rows(_SQL["ring"], {"keys": encode([message.execution]), "at": message.at})
     return int(rows[0][0])

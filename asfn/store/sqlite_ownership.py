@@ -51,10 +51,10 @@ class SqliteOwnership(SqliteExecutions):
     async def retire_engine(self, engine: EngineRow) -> None:
         """Set every execution the engine owns free, some at a time, then delete its row."""
 
-        async def disown(transaction: Transaction) -> bool:
-            freed = await transaction.rows(_SQL["disown_executions"], {"id": engine.id, "limit": _STEP})
+        def disown(transaction: Transaction) -> bool:
+            freed = transaction.rows(_SQL["disown_executions"], {"id": engine.id, "limit": _STEP})
             if len(freed) < _STEP:
-                await transaction.rows(_SQL["delete_engines"], {"ids": encode([engine.id])})
+                transaction.rows(_SQL["delete_engines"], {"ids": encode([engine.id])})
             return len(freed) < _STEP
 
         while not await self._file.transaction(disown):
@@ -71,21 +71,21 @@ class SqliteOwnership(SqliteExecutions):
         """Take over what nobody living owns, oldest first. Raises EngineFenced."""
         return self._readable(await self._file.transaction(partial(self._claim, engine, now, dead, limit)))
 
-    async def _claim(
+    def _claim(
         self, engine: EngineRow, now: float, dead: Sequence[int], limit: int, transaction: Transaction
     ) -> list[Row]:
-        await self._check_epoch(transaction, engine)
-        engines = [EngineRow(*row) for row in await transaction.rows(_SQL["select_engines"])]
+        self._check_epoch(transaction, engine)
+        engines = [EngineRow(*row) for row in transaction.rows(_SQL["select_engines"])]
         roll = call_roll(engines, engine.id, now, dead)
         if roll.fence:
-            await transaction.rows(_SQL["fence_engines"], {"ids": encode([*roll.fence])})
+            transaction.rows(_SQL["fence_engines"], {"ids": encode([*roll.fence])})
         if roll.remove:
-            await transaction.rows(_SQL["delete_engines"], {"ids": encode([*roll.remove])})
-        owners = [id_ for (id_,) in await transaction.rows(_SQL["select_owners"])]
+            transaction.rows(_SQL["delete_engines"], {"ids": encode([*roll.remove])})
+        owners = [id_ for (id_,) in transaction.rows(_SQL["select_owners"])]
         gone = encode([id_ for id_ in owners if id_ not in roll.living])
-        keys = _keys(await transaction.rows(_SQL["select_free"], {"limit": limit}))
-        keys += _keys(await transaction.rows(_SQL["select_orphans"], {"gone": gone, "limit": limit - len(keys)}))
-        rows = await self._take_over(transaction, engine, keys)
+        keys = _keys(transaction.rows(_SQL["select_free"], {"limit": limit}))
+        keys += _keys(transaction.rows(_SQL["select_orphans"], {"gone": gone, "limit": limit - len(keys)}))
+        rows = self._take_over(transaction, engine, keys)
         return sorted(rows, key=_age)
 
     async def wake(
@@ -101,11 +101,9 @@ class SqliteOwnership(SqliteExecutions):
             sql, parameters = _SQL["select_due"], {"now": now, "limit": limit}
         return self._readable(await self._file.transaction(partial(self._wake, engine, sql, parameters)))
 
-    async def _wake(
-        self, engine: EngineRow, sql: str, parameters: Mapping[str, Any], transaction: Transaction
-    ) -> list[Row]:
-        await self._check_epoch(transaction, engine)
-        return await self._take_over(transaction, engine, _keys(await transaction.rows(sql, parameters)))
+    def _wake(self, engine: EngineRow, sql: str, parameters: Mapping[str, Any], transaction: Transaction) -> list[Row]:
+        self._check_epoch(transaction, engine)
+        return self._take_over(transaction, engine, _keys(transaction.rows(sql, parameters)))
 
     async def next_wake(self) -> float | None:
         """The earliest wake_at of a parked execution; None when none is parked."""
@@ -121,12 +119,12 @@ class SqliteOwnership(SqliteExecutions):
             head = await self._file.rows(_SQL["select_queue_head"])
         return self._readable(await self._file.transaction(partial(self._admit, engine, limit)))
 
-    async def _admit(self, engine: EngineRow, limit: int, transaction: Transaction) -> list[Row]:
-        await self._check_epoch(transaction, engine)
-        rooms: list[Json] = [[arn, room] for arn, room in await transaction.rows(_SQL["select_rooms"])]
+    def _admit(self, engine: EngineRow, limit: int, transaction: Transaction) -> list[Row]:
+        self._check_epoch(transaction, engine)
+        rooms: list[Json] = [[arn, room] for arn, room in transaction.rows(_SQL["select_rooms"])]
         parameters = {"rooms": encode(rooms), "limit": limit}
-        keys = _keys(await transaction.rows(_SQL["select_admissible"], parameters)) if rooms else []
-        return await self._take_over(transaction, engine, keys)
+        keys = _keys(transaction.rows(_SQL["select_admissible"], parameters)) if rooms else []
+        return self._take_over(transaction, engine, keys)
 
     async def pause_queued(self, key: int, paused: bool) -> bool:
         """Note whether a queued execution begins paused; False when it is not queued."""
@@ -150,15 +148,15 @@ class SqliteOwnership(SqliteExecutions):
         while after is not None:
             after = await self._file.transaction(partial(_count_some, arn, after))
 
-    async def _take_over(self, transaction: Transaction, engine: EngineRow, keys: Sequence[int]) -> list[Row]:
+    def _take_over(self, transaction: Transaction, engine: EngineRow, keys: Sequence[int]) -> list[Row]:
         if not keys:
             return []
-        await transaction.rows(_SQL["take_over"], {"id": engine.id, "keys": encode([*keys])})
-        return await self._by_keys(transaction, keys)
+        transaction.rows(_SQL["take_over"], {"id": engine.id, "keys": encode([*keys])})
+        return self._by_keys(transaction, keys)
 
-    async def _check_epoch(self, transaction: Transaction, engine: EngineRow) -> bool:
+    def _check_epoch(self, transaction: Transaction, engine: EngineRow) -> bool:
         """Raise EngineFenced unless the engine's epoch stands. Whether any message is in the file."""
-        rows = await transaction.rows(_SQL["read_engine_epoch"], {"id": engine.id})
+        rows = transaction.rows(_SQL["read_engine_epoch"], {"id": engine.id})
         if not rows or rows[0][0] != engine.epoch:
             raise self._fenced(engine)
         return bool(rows[0][1])
@@ -170,17 +168,17 @@ class SqliteOwnership(SqliteExecutions):
         )
 
 
-async def _count_some(arn: str, after: tuple[float, int], transaction: Transaction) -> tuple[float, int] | None:
+def _count_some(arn: str, after: tuple[float, int], transaction: Transaction) -> tuple[float, int] | None:
     """One step of counting; where the next one begins, None after the last."""
-    if await transaction.rows(_SQL["select_counted"], {"arn": arn}) != [(0,)]:
+    if transaction.rows(_SQL["select_counted"], {"arn": arn}) != [(0,)]:
         return None
     parameters = {"arn": arn, "after_at": after[0], "after_key": after[1], "limit": _STEP}
-    rows = await transaction.rows(_SQL["select_machine_running"], parameters)
-    await transaction.rows(_SQL["limit_executions"], {"keys": encode([key for key, _ in rows])})
+    rows = transaction.rows(_SQL["select_machine_running"], parameters)
+    transaction.rows(_SQL["limit_executions"], {"keys": encode([key for key, _ in rows])})
     if len(rows) == _STEP:
         key, started_at = rows[-1]
         return started_at, key
-    await transaction.rows(_SQL["mark_counted"], {"arn": arn})
+    transaction.rows(_SQL["mark_counted"], {"arn": arn})
     return None
 
 

@@ -102,6 +102,9 @@ def test_every_query_fits_the_schema_and_reads_no_large_table_from_end_to_end(
         (ExecutionQuery(state_machine_arn="m", status="FAILED"), "executions_machine_status"),
         (ExecutionQuery(state_machine_arn="m", status="FAILED", before=(1.0, 1)), "executions_machine_status"),
         (ExecutionQuery(status="FAILED"), "executions_status"),
+        (ExecutionQuery(name="n"), "executions_name"),
+        (ExecutionQuery(name="n", before=(1.0, 1)), "executions_name"),
+        (ExecutionQuery(name="n", status="FAILED", state_machine_arn="m", before=(1.0, 1)), "executions_name"),
     ],
 )
 def test_lists_are_read_in_the_order_of_an_index(
