@@ -136,10 +136,18 @@ class Interpreter:
 
     # --- the loop --------------------------------------------------------------------------------------------------
 
-    async def run_frame(self, frame: Frame) -> None:
-        """Run a frame, new or restored, until it has an outcome, or until its execution is parked."""
+    async def run_frame(self, frame: Frame, rested: bool = False) -> None:
+        """Run a frame, new or restored, until it has an outcome, or until its execution is parked.
+
+        It returns as well when the outermost frame sleeps, once that is durable: a sleeper holds no coroutine. rested:
+        it has slept, and goes on.
+        """
         while frame.outcome is None:
             effect = frame.effect
+            if rested and isinstance(effect, SleepUntil):
+                rested = False
+                self._settle(frame, effect, Success(frame.scope.input))
+                continue
             if self.paused and (effect is None or isinstance(effect, CallTask)):
                 await self.until_resumed(frame)
                 continue
@@ -158,6 +166,8 @@ class Interpreter:
                     if self.calls.closing:
                         await self.calls.gate()
                     if isinstance(effect, SleepUntil):  # without a coroutine in between: of these there may be many
+                        if frame.parent is None and effect.at > self.clock.now():
+                            return
                         await self.clock.sleep_until(effect.at)
                         outcome = Success(frame.scope.input)
                     else:

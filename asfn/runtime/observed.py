@@ -168,10 +168,10 @@ class ObservedInterpreter(Interpreter):
             self.watch.failed(frame, frame.outcome)
         return moved
 
-    async def run_frame(self, frame: Frame) -> None:
+    async def run_frame(self, frame: Frame, rested: bool = False) -> None:
         if frame.entered and frame.outcome is None:  # restored: its visit goes on here
             self.watch.visit(frame)
-        await super().run_frame(frame)
+        await super().run_frame(frame, rested)
 
     def _settle(self, frame: Frame, effect: Effect, outcome: Any) -> None:  # Any: an outcome, or news of a task
         if isinstance(effect, FanOut) and isinstance(outcome, Failure):
