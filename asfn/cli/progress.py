@@ -136,8 +136,9 @@ class Progress:
         if type_.endswith("StateAborted"):
             return place, None  # the fan-out around it closes what is open in it
         if type_ == "EvaluationFailed":
-            visit = self._entered.get((previous, str(details.get("state")))) or place.visit
-            return self._attempt_failed(visit, details, at)
+            name = str(details.get("state"))
+            around = next((each for each in _outwards(place.visit) if each.name == name), place.visit)
+            return self._attempt_failed(self._entered.get((previous, name)) or around, details, at)
         return self._work(type_, details, place, at)
 
     # --- the execution ---------------------------------------------------------------------------------------------

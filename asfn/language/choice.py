@@ -136,8 +136,9 @@ def _boolean(field: str, operand: Json) -> bool:
 
 
 def _required(path: Path) -> _Select:
+    """In the words of AWS, for the variable and for the path of an operand [A, measured elsewhere]."""
     select = path.select
-    cause = f"Invalid path '{path.text}': The choice state's condition path references an invalid value."  # [R]
+    cause = f"Invalid path '{path.text}': The choice state's condition path references an invalid value."
 
     def required(document: Json, env: Environment) -> Json:
         try:

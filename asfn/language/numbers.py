@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Hashable
 from decimal import Decimal
 from typing import Final, TypeAlias
@@ -16,6 +17,7 @@ Number: TypeAlias = int | float
 
 _PLAIN_FROM: Final = 1e-3
 _PLAIN_BELOW: Final = 1e7
+_MASK_32: Final = 0xFFFFFFFF
 
 
 def is_number(value: Json) -> bool:
@@ -89,14 +91,62 @@ def same(left: Json, right: Json) -> bool:
 
 
 def identity(value: Json) -> Hashable:
-    """A key that is equal for two values exactly when `same` holds; costs one walk over the value."""
+    """A key that is equal for two values exactly when Java's `equals` holds, 1 and 1.0 are two; costs one walk."""
     if isinstance(value, bool):
         return ("bool", value)
+    if isinstance(value, float):
+        return ("float", value)
     if isinstance(value, dict):
         return ("object", frozenset((key, identity(member)) for key, member in value.items()))
     if isinstance(value, list):
         return ("list", tuple(map(identity, value)))
     return value
+
+
+def distinct(values: list[Json]) -> list[Json]:
+    """The different ones of some values, in the order in which a Java HashSet of them is read.
+
+    Measured on AWS: [true, false, true] gives [false, true], and [[1, 2], [2, 1]] comes back the other way round.
+    """
+    kept: dict[Hashable, Json] = {}
+    for value in values:
+        kept.setdefault(identity(value), value)
+    last = (1 << max(int(len(values) / 0.75), 15).bit_length()) - 1  # of a table made for all the values
+
+    def bucket(value: Json) -> int:
+        code = _hash_code(value)
+        return (code ^ code >> 16) & last
+
+    return sorted(kept.values(), key=bucket)
+
+
+def _hash_code(value: Json) -> int:
+    """Java's hashCode of a value, as 32 bits without a sign."""
+    code = 0
+    if isinstance(value, bool):
+        return 1231 if value else 1237
+    if isinstance(value, int):
+        if -(2**31) <= value < 2**31:
+            return value & _MASK_32
+        if -(2**63) <= value < 2**63:
+            return (value ^ value >> 32) & _MASK_32
+        size = (abs(value).bit_length() + 31) // 32
+        for place in reversed(range(size)):
+            code = 31 * code + (abs(value) >> 32 * place & _MASK_32)
+        return (code if value > 0 else -code) & _MASK_32
+    if isinstance(value, float):
+        high, low = struct.unpack(">II", struct.pack(">d", value))
+        return int(high ^ low)
+    if isinstance(value, str):
+        for (unit,) in struct.iter_unpack(">H", value.encode("utf-16-be", "surrogatepass")):
+            code = (31 * code + unit) & _MASK_32
+    elif isinstance(value, dict):
+        code = sum(_hash_code(key) ^ _hash_code(member) for key, member in value.items()) & _MASK_32
+    elif isinstance(value, list):
+        code = 1
+        for element in value:
+            code = (31 * code + _hash_code(element)) & _MASK_32
+    return code
 
 
 def _written(value: Json) -> str:

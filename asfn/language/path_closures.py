@@ -14,13 +14,10 @@ from typing import Any, Final, TypeAlias
 from jsonpath_ng.jsonpath import Child, JSONPath, This
 
 from asfn._json import Json
-from asfn.language.linear_regex import LinearRegex, RegexError
 from asfn.language.path_nodes import (
-    CHARACTERS_PER_VISIT,
     COMPARISONS_PER_VISIT,
     ELEMENTS_PER_VISIT,
     MAX_VISITS,
-    REGEX_STEPS_PER_VISIT,
     AggregateNode,
     CallNode,
     ElementsNode,
@@ -31,11 +28,12 @@ from asfn.language.path_nodes import (
     SliceNode,
     TooManyVisits,
     children_of,
+    matches,
     pick_names,
     route_that_must_select,
     tree_of,
 )
-from asfn.language.path_operators import COMPARISONS, FUNCTIONS, MISSING, CannotApply, regex_text, weight
+from asfn.language.path_operators import COMPARISONS, FUNCTIONS, MISSING, CannotApply, weight
 from asfn.language.path_steps import (
     Call,
     Compare,
@@ -334,7 +332,8 @@ def _holds(test: Test) -> _Holds:
     if isinstance(test, Junction):
         return _junction(test.every, [_holds(part) for part in test.tests])
     if test.operator == "=~":
-        return _pattern_test(_reader(test.left), _reader(test.right))
+        left, right = _reader(test.left), _reader(test.right)
+        return lambda item, run: matches(left(item, run), right(item, run), run)
     return _comparison(test)
 
 
@@ -426,23 +425,3 @@ def _plain_comparison(test: Compare) -> tuple[tuple[type, ...], Callable[[Any, A
         if isinstance(test.right.value, str):
             return (str,), _OF_TEXTS.get(test.operator)
     return (), None
-
-
-def _pattern_test(left: _Read, right: _Read) -> _Holds:
-    """A list matches when one of its elements does."""
-
-    def holds(item: Any, run: _Run) -> bool:
-        first, second = left(item, run), right(item, run)
-        regex, value = (first, second) if isinstance(first, LinearRegex) else (second, first)
-        for element in value if isinstance(value, list) else [value]:
-            text = regex_text(element)
-            try:
-                found, work = regex.match_within(text, run.visits_left * REGEX_STEPS_PER_VISIT)
-            except RegexError:
-                raise TooManyVisits from None
-            run.spend(1 + len(text) // CHARACTERS_PER_VISIT + work // REGEX_STEPS_PER_VISIT)
-            if found:
-                return True
-        return False
-
-    return holds

@@ -9,7 +9,7 @@ jsonpath_ng costs tens of milliseconds. One evaluation visits a bounded number o
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from jsonpath_ng.jsonpath import Child, DatumInContext, Index, JSONPath, This, Wildcard
 
@@ -373,7 +373,7 @@ def _comparison(test: Compare) -> _Tester:
     """One comparison, paying for the work that large operands make."""
     left, right = _reader(test.left), _reader(test.right)
     if test.operator == "=~":
-        return _pattern_test(left, right)
+        return lambda item: matches(left(item), right(item), _start_of(item))
     compare = COMPARISONS[test.operator]
 
     def holds(item: DatumInContext) -> bool:
@@ -385,22 +385,24 @@ def _comparison(test: Compare) -> _Tester:
     return holds
 
 
-def _pattern_test(left: _Reader, right: _Reader) -> _Tester:
-    """A list matches when one of its elements does."""
+class Budget(Protocol):
+    """How many values one evaluation may still visit."""
 
-    def holds(item: DatumInContext) -> bool:
-        first, second = left(item), right(item)
-        regex, value = (first, second) if isinstance(first, LinearRegex) else (second, first)
-        for element in value if isinstance(value, list) else [value]:
-            text = regex_text(element)
-            start = _start_of(item)
-            try:
-                found, work = regex.match_within(text, start.visits_left * REGEX_STEPS_PER_VISIT)
-            except RegexError:
-                raise TooManyVisits from None
-            start.spend(1 + len(text) // CHARACTERS_PER_VISIT + work // REGEX_STEPS_PER_VISIT)
-            if found:
-                return True
-        return False
+    visits_left: int
 
-    return holds
+    def spend(self, visits: int) -> None: ...
+
+
+def matches(first: Any, second: Any, budget: Budget) -> bool:
+    """Whether the one of the two that is a pattern matches the other; a list matches when one of its elements does."""
+    regex, value = (first, second) if isinstance(first, LinearRegex) else (second, first)
+    for element in value if isinstance(value, list) else [value]:
+        text = regex_text(element)
+        try:
+            found, work = regex.match_within(text, budget.visits_left * REGEX_STEPS_PER_VISIT)
+        except RegexError:
+            raise TooManyVisits from None
+        budget.spend(1 + len(text) // CHARACTERS_PER_VISIT + work // REGEX_STEPS_PER_VISIT)
+        if found:
+            return True
+    return False

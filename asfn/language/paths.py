@@ -20,6 +20,7 @@ from asfn.language.path_grammar import PathSyntaxError, parse_steps
 from asfn.language.path_steps import Call, Element, Member, Step, is_definite
 
 __all__ = [
+    "NULL_INPUT",
     "Path",
     "PathNotFound",
     "PathSyntaxError",
@@ -27,11 +28,15 @@ __all__ = [
     "compile_reference_path",
     "compile_result_path",
     "is_variable_name",
+    "reference_conflict",
 ]
 
 Keys: TypeAlias = tuple[str | int, ...]
 _Select: TypeAlias = Callable[[Json, Environment], Json]
 _Find: TypeAlias = Callable[[Json], Json]
+
+NULL_INPUT: Final = "Unable to apply Path transformation to null or empty input."
+"""AWS's sentence where a path is applied to null [R]."""
 
 _MAX_VARIABLE_NAME: Final = 80
 _JSON_PROVIDER: Final = "com.jayway.jsonpath.spi.json.JsonSmartJsonProvider"  # [U]
@@ -108,7 +113,7 @@ def compile_result_path(text: str) -> Callable[[Json, Json], Json]:
 
     place never changes its arguments: it copies the objects and lists on the way and shares everything else.
     Missing objects are created; an index must name an existing element. Raises
-    StateFailed("States.ResultPathMatchFailure") when a value on the way is neither (asl.md 2.1).
+    StateFailed("States.ReferencePathConflict") when a value on the way is neither.
     """
     path = compile_reference_path(text, allow_context=False, allow_variable=False)
     keys = path.keys
@@ -125,12 +130,12 @@ def compile_result_path(text: str) -> Callable[[Json, Json], Json]:
         for key in keys:
             if isinstance(key, str):
                 if not isinstance(here, dict):
-                    raise _unmatched(shown, document)
+                    raise _conflict(shown, document, keys, len(spine), here)
                 spine.append(here)
                 here = here.get(key, _ABSENT)
             else:
                 if not isinstance(here, list) or not -len(here) <= key < len(here):
-                    raise _unmatched(shown, document)
+                    raise _conflict(shown, document, keys, len(spine), here)
                 spine.append(here)
                 here = here[key]
         for holder, key in zip(reversed(spine), reversed(keys), strict=True):
@@ -145,7 +150,7 @@ def compile_result_path(text: str) -> Callable[[Json, Json], Json]:
 def _placing_member(name: str, shown: str) -> Callable[[Json, Json], Json]:
     def place(document: Json, value: Json) -> Json:
         if not isinstance(document, dict):
-            raise _unmatched(shown, document)
+            raise _conflict(shown, document, (name,), 0, document)
         return {**document, name: value}
 
     return place
@@ -154,13 +159,37 @@ def _placing_member(name: str, shown: str) -> Callable[[Json, Json], Json]:
 _ABSENT: Final[dict[str, Json]] = {}  # stands for an object still to be made; copied before it is filled
 
 
-def _unmatched(text: str, document: Json) -> StateFailed:
-    """The sentence is [R]; AWS's error name here is not recorded [U]."""
+def reference_conflict(path: Path, document: Json, env: Environment, error: PathNotFound) -> StateFailed:
+    """The failure where AWS reads a reference path step by step, as for ItemsPath, and finds nothing."""
+    refused = StateFailed("States.Runtime", f"Invalid path '{path.text}' : {error.reason}")
+    try:
+        root = document if path.root == "$" else env.context if path.root == "$$" else env.variable(path.root)
+    except KeyError:
+        return refused
+    here: Any = root
+    for place, key in enumerate(path.keys):
+        try:
+            here = None if here.__class__ is str else here  # Python would index a text
+            here = here[key]
+        except (KeyError, TypeError, IndexError):
+            return _conflict(path.text, root, path.keys, place, here)
+    return refused
+
+
+def _conflict(text: str, document: Json, keys: Keys, place: int, here: Json) -> StateFailed:
+    """A reference path does not fit its document: AWS's error name and sentences, without the usual prefix [R].
+
+    They name the path where the document holds nothing at all, else the step that fails: of a value on the way that
+    can hold nothing, the step to it [U].
+    """
     try:
         shown = encode(document)
     except JsonError:
         shown = "nested too deeply"
-    return StateFailed("States.ResultPathMatchFailure", f"Unable to apply ReferencePath {text} to input {shown}")
+    what = f"ReferencePath {text}"
+    if isinstance(document, (dict, list)):
+        what = f'step "{keys[place if isinstance(here, (dict, list)) else place - 1]}"'
+    return StateFailed("States.ReferencePathConflict", f"Unable to apply {what} to input {shown}", prefixed=False)
 
 
 def _root(text: str) -> tuple[str, int]:

@@ -18,10 +18,12 @@ MAX_DEPTH: Final = 500
 _BLANK: Final = re.compile(r"[ \t\r\n]*")
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _PLAIN: Final = re.compile(r'[^"\\\x00-\x1f]*')
-_WORD: Final = re.compile(r"[A-Za-z0-9_$]+")
+_FRACTION: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.(?![0-9])|(?:\.[0-9]+)?[eE](?![+-]?[0-9])[+-]?)")  # cut short
+_WORD: Final = re.compile(r"(?!\d)[\w$]+")
 _LITERALS: Final = ("null", "true", "false")
 _VALUE: Final = "(JSON String, Number, Array, Object or token 'null', 'true' or 'false')"
 _SNIPPET_CHARACTERS: Final = 500
+_WORD_CHARACTERS: Final = 256
 
 # An entry as nearly all are: a name without escapes, a scalar, and what may follow it. All else is read step by step.
 _SCALAR: Final = (
@@ -91,6 +93,14 @@ def source_location(text: str, line: int, column: int) -> str:
     return f"[Source: (String){snippet}; line: {line}, column: {column}]"
 
 
+def _shown(character: str) -> str:
+    """A character as Jackson names it, `'}' (code 125)`; beyond Latin-1 in hexadecimal too."""
+    code = ord(character)
+    if code < 0x20 or 0x7F <= code < 0xA0:
+        return f"(CTRL-CHAR, code {code})"
+    return f"'{character}' (code {code}{f' / 0x{code:x}' if code > 255 else ''})"
+
+
 def parse_positions(text: str) -> Node:
     """The nodes of a JSON text. Raises JsonSyntaxError; never anything else, whatever the text."""
     return _Parser(text).parse()
@@ -147,17 +157,17 @@ class _Parser:
     def member(self, node: Node) -> None:
         """The next name and value of the open object, or its end."""
         self.blanks()
-        if self.peek("Object") == "}" and not node.members:
-            self.close()
+        if not node.members and self.peek("Object") in "]}":
+            self.first_end("}")
             return
         if node.members and not self.separator("}", "Object"):
             return
-        if self.peek("Object") != '"':
+        if self.peek("Object", within=bool(node.members)) != '"':
             self.unexpected("was expecting double-quote to start field name")
         key_offset = self.at
-        name = self.string("field name")
+        name = self.string("name")
         self.blanks()
-        if self.peek("Object") != ":":
+        if self.peek("Object", within=True) != ":":
             self.unexpected("was expecting a colon to separate field name and value")
         self.at += 1
         self.blanks()
@@ -168,12 +178,18 @@ class _Parser:
     def element(self, node: Node) -> None:
         """The next value of the open list, or its end."""
         self.blanks()
-        if self.peek("Array") == "]" and not node.members:
-            self.close()
+        if not node.members and self.peek("Array") in "]}":
+            self.first_end("]")
             return
         if node.members and not self.separator("]", "Array"):
             return
         node.members[len(node.members)] = self.value(None)
+
+    def first_end(self, end: str) -> None:
+        """The end of an empty list or object."""
+        if self.text[self.at] != end:
+            self.mismatch(self.text[self.at])
+        self.close()
 
     def separator(self, end: str, kind: str) -> bool:
         """Steps over the comma before the next entry; False when the list or object ended instead."""
@@ -182,9 +198,7 @@ class _Parser:
             self.close()
             return False
         if character in "]}":
-            opening = self.place(self.open[-1][1])
-            message = f"Unexpected close marker '{character}': expected '{end}' (for {kind} starting at {opening})"
-            raise JsonSyntaxError(message, self.at + 1)
+            self.mismatch(character)
         if character != ",":
             self.unexpected(f"was expecting comma to separate {kind} entries")
         self.at += 1
@@ -193,8 +207,7 @@ class _Parser:
 
     def value(self, key_offset: int | None) -> Node:
         node = Node(self.at, key_offset)
-        text = self.text
-        character = self.peek("root" if not self.open else "Object" if self.open[-1][0] == "{" else "Array")
+        character = self.peek("Object" if self.open and self.open[-1][0] == "{" else "Array", within=True)
         if character in "{[":
             if len(self.open) >= MAX_DEPTH:
                 message = f"Document nesting depth ({MAX_DEPTH + 1}) exceeds the maximum allowed ({MAX_DEPTH})"
@@ -204,28 +217,54 @@ class _Parser:
             self.at += 1
         elif character == '"':
             self.string("string value")
-        elif character == "-" or character.isdecimal():
+        elif character in "-0123456789":
             self.number()
         else:
-            word = _WORD.match(text, self.at)
-            if word is None:
-                self.unexpected(f"expected a valid value {_VALUE}")
-            if word.group() not in _LITERALS:
-                message = f"Unrecognized token '{word.group()}': was expecting {_VALUE}"
-                raise JsonSyntaxError(message, word.end())
-            self.at = word.end()
+            self.word(character)
         return node
 
+    def word(self, character: str) -> None:
+        """null, true or false; anything else is no value."""
+        word = _WORD.match(self.text, self.at)
+        if word is None:
+            if not self.open and character in "]}":
+                self.mismatch(character)
+            self.unexpected("expected a value" if character == "}" else f"expected a valid value {_VALUE}")
+        token = word.group()
+        if token in _LITERALS:
+            self.at = word.end()
+            return
+        if token in ("NaN", "Infinity"):
+            why = "enable JsonParser.Feature.ALLOW_NON_NUMERIC_NUMBERS to allow"  # [U] other versions say it otherwise
+            raise JsonSyntaxError(f"Non-standard token '{token}': {why}", word.end())
+        if len(token) >= _WORD_CHARACTERS:
+            message = f"Unrecognized token '{token[:_WORD_CHARACTERS]}...': was expecting {_VALUE}"
+            raise JsonSyntaxError(message, self.at + _WORD_CHARACTERS)
+        raise JsonSyntaxError(f"Unrecognized token '{token}': was expecting {_VALUE}", word.end())
+
     def number(self) -> None:
-        number = _NUMBER.match(self.text, self.at)
+        text = self.text
+        short = _FRACTION.match(text, self.at)
+        if short:
+            part = "Decimal point" if short.group().endswith(".") else "Exponent indicator"
+            self.no_digit(short.end(), f"{part} not followed by a digit", self.at + 1)
+        number = _NUMBER.match(text, self.at)
         if number is None:
-            raise JsonSyntaxError("Invalid numeric value: expected digit (0-9) to follow minus sign", self.at + 1)
-        follower = self.text[number.end() : number.end() + 1]
-        if follower.isalnum() or follower in (".", "+", "-", "_"):
-            zero = number.group() in ("0", "-0") and follower.isdecimal()
-            why = "Leading zeroes not allowed" if zero else f"character '{follower}' cannot follow a number"
-            raise JsonSyntaxError(f"Invalid numeric value: {why}", number.end())
-        self.at = number.end()
+            why = "expected digit (0-9) to follow minus sign, for valid numeric value"
+            self.no_digit(self.at + 1, why, self.at + 2)
+        end = number.end()
+        follower = text[end : end + 1]
+        if number.group() in ("0", "-0") and follower and follower in "0123456789":
+            raise JsonSyntaxError("Invalid numeric value: Leading zeroes not allowed", end)
+        self.at = end
+        if not self.open and follower not in ("", " ", "\t", "\r", "\n"):
+            self.unexpected("Expected space separating root-level values")
+
+    def no_digit(self, at: int, why: str, stopped_at: int) -> NoReturn:
+        """A number that breaks off at an offset."""
+        if at >= len(self.text):
+            raise JsonSyntaxError("Unexpected end-of-input in a Number value", at)
+        raise JsonSyntaxError(f"Unexpected character ({_shown(self.text[at])}) in numeric value: {why}", stopped_at)
 
     def string(self, what: str) -> str:
         """Steps over a string and returns its content."""
@@ -239,15 +278,15 @@ class _Parser:
             pieces.append(plain.group())
             at = plain.end()
             if at >= len(text):
-                message = f"Unexpected end-of-input: was expecting closing quote for a {what}"
-                raise JsonSyntaxError(message, at)
+                why = " in field name" if what == "name" else f": was expecting closing quote for a {what}"
+                raise JsonSyntaxError(f"Unexpected end-of-input{why}", at)
             character = text[at]
             if character == '"':
                 self.at = at + 1
                 return "".join(pieces)
             if character != "\\":
                 message = (
-                    f"Illegal unquoted character ((CTRL-CHAR, code {ord(character)})): "
+                    f"Illegal unquoted character ({_shown(character)}): "
                     f"has to be escaped using backslash to be included in {what}"
                 )
                 raise JsonSyntaxError(message, at + 1)
@@ -261,11 +300,16 @@ class _Parser:
         if character in simple and character:
             return simple[character], at + 1
         if character != "u":
-            shown = f"'{character}' (code {ord(character)})" if character else "at end of input"
-            raise JsonSyntaxError(f"Unrecognized character escape {shown}", at + 1)
+            if not character:
+                raise JsonSyntaxError("Unexpected end-of-input in character escape sequence", at)
+            raise JsonSyntaxError(f"Unrecognized character escape {_shown(character)}", at + 1)
         digits = self.text[at + 1 : at + 5]
-        if not re.fullmatch(r"[0-9A-Fa-f]{4}", digits):
-            raise JsonSyntaxError("Unexpected character: expected a hex-digit for character escape sequence", at + 1)
+        wrong = re.search(r"[^0-9A-Fa-f]", digits)
+        if wrong:
+            why = "expected a hex-digit for character escape sequence"
+            raise JsonSyntaxError(f"Unexpected character ({_shown(wrong.group())}): {why}", at + 2 + wrong.start())
+        if len(digits) < 4:
+            raise JsonSyntaxError("Unexpected end-of-input in character escape sequence", len(self.text))
         code = int(digits, 16)
         low = re.match(r"\\u([Dd][C-Fc-f][0-9A-Fa-f]{2})", self.text[at + 5 : at + 11])
         if 0xD800 <= code < 0xDC00 and low:
@@ -285,19 +329,37 @@ class _Parser:
         assert blank is not None
         self.at = blank.end()
 
-    def peek(self, kind: str) -> str:
-        """The character at hand; the end of the text is an error."""
+    def peek(self, kind: str, *, within: bool = False) -> str:
+        """The character at hand; the end of the text is an error. within: a comma, name or colon stands before it."""
         if self.at < len(self.text):
-            return self.text[self.at]
+            character = self.text[self.at]
+            if character == "/":
+                feature = "(not recognized as one since Feature 'ALLOW_COMMENTS' not enabled for parser)"
+                self.unexpected(f"maybe a (non-standard) comment? {feature}")
+            if character < " ":
+                why = r"only regular white space (\r, \n, \t) is allowed between tokens"
+                raise JsonSyntaxError(f"Illegal character ({_shown(character)}): {why}", self.at + 1)
+            return character
         if not self.open:
             raise JsonSyntaxError("No content to map due to end-of-input", self.at)
+        if within:
+            raise JsonSyntaxError(f"Unexpected end-of-input within/between {kind} entries", self.at)
         opening = self.place(self.open[-1][1])
         message = f"Unexpected end-of-input: expected close marker for {kind} (start marker at {opening})"
         raise JsonSyntaxError(message, self.at)
 
     def unexpected(self, wanted: str) -> NoReturn:
-        character = self.text[self.at]
-        raise JsonSyntaxError(f"Unexpected character ('{character}' (code {ord(character)})): {wanted}", self.at + 1)
+        raise JsonSyntaxError(f"Unexpected character ({_shown(self.text[self.at])}): {wanted}", self.at + 1)
+
+    def mismatch(self, character: str) -> NoReturn:
+        """A bracket that closes what is not open."""
+        kind, place = "root", source_location(self.text, 1, 0)
+        if self.open:
+            bracket, offset, _ = self.open[-1]
+            kind, place = "Object" if bracket == "{" else "Array", self.place(offset)
+        end = "}" if character == "]" else "]"
+        message = f"Unexpected close marker '{character}': expected '{end}' (for {kind} starting at {place})"
+        raise JsonSyntaxError(message, self.at + 1)
 
     def place(self, offset: int) -> str:
         if self.lines is None:

@@ -16,6 +16,7 @@ from asfn.errors import StateFailed
 from asfn.language.environment import Environment
 from asfn.language.intrinsics import IntrinsicSyntaxError, compile_intrinsic
 from asfn.language.paths import (
+    NULL_INPUT,
     Path,
     PathNotFound,
     PathSyntaxError,
@@ -126,8 +127,7 @@ def _compiled_object(template: dict[str, Json], paths: list[Path], place: tuple[
         source = _compiled_source(key, value, paths, place)
         if isinstance(source, Path):
             selected[name] = source
-            ends_in_index = source.keys and isinstance(source.keys[-1], int)
-            dynamic.append((name, _null_behind_the_end(source.select) if ends_in_index else source.select))
+            dynamic.append((name, _selecting(source)))
         else:
             dynamic.append((name, source))
     return _object_builder(shape, dynamic, selected) if dynamic else None
@@ -166,6 +166,23 @@ def _object_builder(
     return evaluate
 
 
+def _selecting(path: Path) -> _Evaluate:
+    if path.keys:
+        return _null_behind_the_end(path.select) if isinstance(path.keys[-1], int) else path.select
+    return _of_a_document(path.select) if path.root == "$" else path.select
+
+
+def _of_a_document(select: _Evaluate) -> _Evaluate:
+    """`$` alone and paths of several values would select something of null too, where AWS applies no path [R]."""
+
+    def evaluate(document: Json, env: Environment) -> Json:
+        if document is None:
+            raise StateFailed("States.Runtime", NULL_INPUT)
+        return select(document, env)
+
+    return evaluate
+
+
 def _null_behind_the_end(select: _Evaluate) -> _Evaluate:
     """A template makes null of an index beyond the list, where all else that is missing fails [A]."""
 
@@ -182,6 +199,8 @@ def _null_behind_the_end(select: _Evaluate) -> _Evaluate:
 
 def _failure(error: PathNotFound, path: Path, field: str, document: Json, env: Environment) -> StateFailed:
     """AWS's sentence [A]. The input shown is what the path was read from: for `$$` the context object [R]."""
+    if document is None and path.root == "$":
+        return StateFailed("States.Runtime", NULL_INPUT)
     if error.is_misuse:
         return StateFailed("States.Runtime", error.reason)
     try:

@@ -17,7 +17,7 @@ from asfn._json import EMPTY_OBJECT, Payload
 from asfn.errors import StateFailed
 from asfn.language.jsonata import compile_value
 from asfn.language.model import MISSING
-from asfn.language.paths import Path, PathNotFound, compile_path, compile_result_path
+from asfn.language.paths import NULL_INPUT, Path, PathNotFound, compile_path, compile_result_path
 from asfn.language.templates import compile_template
 from asfn.plan.effects import Success, Transition
 
@@ -53,6 +53,8 @@ def no_input(scope: Scope) -> Payload:
 
 def select(path: Path, document: Json, scope: Scope) -> Json:
     """What a path of InputPath, OutputPath or a ...Path field selects. Raises StateFailed in AWS's words."""
+    if document is None and path.root == "$":
+        raise StateFailed("States.Runtime", NULL_INPUT)
     try:
         return path.select(document, scope)
     except PathNotFound as error:

@@ -6,6 +6,7 @@ Each compiles to a closure over the scope. The ...Path fields of a Map take text
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from asfn.plan.scope import Scope
 
 MAX_SECONDS: Final = 99_999_999
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,10}")  # as Java parses one
 Number: TypeAlias = Callable[["Scope"], int]
 """Gives a whole number."""
 Percentage: TypeAlias = Callable[["Scope"], float]
@@ -43,20 +45,22 @@ def watched_number(number: Number, field: str, watch: Watch | None) -> Number:
     return seen
 
 
-def literal_number(value: int | str, field: str, jsonata: bool, *, minimum: int, maximum: int = MAX_SECONDS) -> Number:
-    """A field that takes a number, or in JSONata an expression that gives one."""
+def literal_number(value: int | str, field: str, jsonata: bool, *, minimum: int, maximum: int | None = None) -> Number:
+    """A field that takes a number, or in JSONata an expression that gives one. maximum: None where AWS names none."""
     if isinstance(value, str) and jsonata and is_expression(value):
         expression = compile_expression(value, field)
+        name = field.rpartition("/")[2]
 
         def evaluated(scope: Scope) -> int:
             number = expression.evaluate(scope, input=scope.input.value)
-            if isinstance(number, bool) or not isinstance(number, int):
-                if isinstance(number, float) and number.is_integer():
-                    number = int(number)
-                else:
-                    raise unexpected_type(expression, number, "integer")
-            if not minimum <= number <= maximum:
-                raise _out_of_range(expression.source, field, number, minimum, maximum)
+            if isinstance(number, bool) or not isinstance(number, (int, float)):
+                raise unexpected_type(expression, number, "number")  # not "integer": JSON has no such type [U]
+            if not isinstance(number, int):
+                if not number.is_integer():
+                    raise _refused(field, f"The {name} field cannot be parsed as an integer: {encode(number)}")
+                number = int(number)
+            if number < minimum or (maximum is not None and number > maximum):
+                raise _refused(field, f"{name} {_wanted(minimum, maximum, number)}")
             return number
 
         return evaluated
@@ -64,13 +68,17 @@ def literal_number(value: int | str, field: str, jsonata: bool, *, minimum: int,
     return lambda scope: constant
 
 
-def _out_of_range(source: str, field: str, number: float, minimum: int, maximum: int) -> StateFailed:
-    return StateFailed(  # [U] wording
-        "States.QueryEvaluationError",
-        f"The JSONata expression '{source}' specified for the field '{field}' returned a value "
-        f"out of range: {number} is not between {minimum} and {maximum}.",
-        location=field,
-    )
+def _wanted(minimum: int, maximum: int | None, number: int) -> str:
+    if maximum is not None:
+        return f"must be between {minimum} and {maximum} but was: {number}"
+    return "must be positive." if minimum else "cannot be negative."
+
+
+def _refused(field: str, cause: str) -> StateFailed:
+    """A number of a field's type that the field does not take. Wording after that of Timestamp and of the ...Path
+    fields of a Map [U]; the link of the event too.
+    """
+    return StateFailed("States.QueryEvaluationError", cause, location=field, evaluated=True)
 
 
 def seconds(
@@ -81,7 +89,8 @@ def seconds(
         return watched_number(_path_seconds(path, f"{field}Path", document, minimum=1), f"{field}Path", watch)
     if value is None:
         return None
-    return watched_number(literal_number(value, field, jsonata, minimum=1), field, watch)
+    number = literal_number(value, field, jsonata, minimum=1, maximum=MAX_SECONDS)
+    return watched_number(number, field, watch)
 
 
 def _path_seconds(text: str, field: str, source: Source, *, minimum: int) -> Number:
@@ -114,11 +123,8 @@ def integer_of(value: Json, field: str, path: str) -> int:
 
 
 def _parsed_integer(value: Json) -> int | None:
-    try:
-        if isinstance(value, str):
-            return int(value)
-    except ValueError:
-        return None
+    if isinstance(value, str):
+        return int(value) if _INTEGER.fullmatch(value) else None
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
@@ -140,9 +146,7 @@ def concurrency(state: MapState, document: Source, watch: Watch | None = None) -
         return watched_number(from_path, "MaxConcurrencyPath", watch)
     if state.max_concurrency is None:
         return None
-    number = literal_number(
-        state.max_concurrency, "MaxConcurrency", state.query_language == "JSONata", minimum=0, maximum=2**31 - 1
-    )
+    number = literal_number(state.max_concurrency, "MaxConcurrency", state.query_language == "JSONata", minimum=0)
     return watched_number(number, "MaxConcurrency", watch)
 
 
@@ -166,8 +170,7 @@ def tolerated_count(state: MapState, document: Source) -> Number | None:
     if not isinstance(value, (int, float, str)):
         return None
     count = int(value) if isinstance(value, float) else value
-    jsonata = state.query_language == "JSONata"
-    return literal_number(count, "ToleratedFailureCount", jsonata, minimum=0, maximum=2**31 - 1)
+    return literal_number(count, "ToleratedFailureCount", state.query_language == "JSONata", minimum=0)
 
 
 def tolerated_percentage(state: MapState, document: Source) -> Percentage | None:
@@ -204,7 +207,7 @@ def _expression_percentage(text: str) -> Percentage:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise unexpected_type(expression, value, "number")
         if not 0 <= value <= 100:
-            raise _out_of_range(expression.source, field, value, 0, 100)
+            raise _refused(field, "ToleratedFailurePercentage must be between 0 and 100.")
         return float(value)
 
     return evaluated

@@ -41,7 +41,7 @@ def retry_delay(retrier: Retrier, attempt: int, draw: float) -> float:
     try:
         delay = min(retrier.interval_seconds * retrier.backoff_rate ** (attempt - 1), float(cap))
     except OverflowError:
-        delay = float(cap)
+        delay = float(cap if retrier.interval_seconds else 0)
     return delay * draw if retrier.full_jitter else delay
 
 

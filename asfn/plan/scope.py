@@ -128,6 +128,8 @@ class Scope:
         scope.attempt = self.attempt
         scope.counts_retries = self.counts_retries
         scope.map_item = item
+        if isinstance(self.context_override, dict):  # one that is given says nothing of items
+            scope.context_override = {**self.context_override, "Map": item}
         return scope
 
     def variable(self, name: str) -> Json:

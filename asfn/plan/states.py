@@ -7,8 +7,9 @@ With a `Watch` the same closures tell what each of their stages gave; `inspect.p
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
@@ -28,7 +29,7 @@ from asfn.language.model import (
     TaskState,
     WaitState,
 )
-from asfn.language.paths import PathNotFound, compile_path
+from asfn.language.paths import PathNotFound, compile_path, reference_conflict
 from asfn.language.templates import compile_template, compile_text_source
 from asfn.language.timestamps import parse_timestamp
 from asfn.plan.dataflow import (
@@ -40,26 +41,27 @@ from asfn.plan.dataflow import (
     path_finish,
     raw_input,
     rule_finish,
-    select,
     simple_finish,
     value_finish,
     value_source,
     watched,
 )
 from asfn.plan.effects import CallTask, Failure, FanOut, SleepUntil, Step, Success, Transition
-from asfn.plan.numbers import concurrency, literal_number, seconds, text_of
+from asfn.plan.numbers import MAX_SECONDS, concurrency, literal_number, seconds, text_of
 from asfn.plan.policy import choose_retrier, matches, retry_delay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from asfn._json import Json
+    from asfn._json import Json, JsonObject
     from asfn.language.model import ChoiceRule, Missing, State, StateMachine, WorkState
     from asfn.limits import Limits
     from asfn.plan.scope import Scope
 
     ChildInput = Callable[[Scope, FanOut, int], Payload]
-    Items = Callable[[Scope], list[Json]]
+    Items = Callable[[Scope], list[Json] | JsonObject]
+
+_LONG: Final = re.compile(r"[+-]?[0-9]{1,19}")
 
 Begin = Callable[["Scope"], Step]
 Settle = Callable[["Scope", Payload], Step]
@@ -154,7 +156,13 @@ def _fail(state: FailState, limits: Limits, watch: Watch | None) -> CompiledStat
     cause = _watched_text(_fail_text(state, state.cause, state.cause_path, "Cause"), "Cause", watch)
 
     def begin(scope: Scope) -> Step:
-        return Failure(error(scope), cause(scope), "fail")
+        name, why = error(scope), cause(scope)
+        # Cut to AWS's lengths, as a task's error and cause are [U].
+        return Failure(
+            name[: limits.error_characters] if name is not None else None,
+            why[: limits.cause_characters] if why is not None else None,
+            "fail",
+        )
 
     return CompiledState(state.name, "Fail", begin)
 
@@ -208,8 +216,11 @@ def _wait(state: WaitState, limits: Limits, watch: Watch | None) -> CompiledStat
     finish = simple_finish(state, watch)
     source = input_path(state.input_path, watch)
     until = _wait_until(state)
+    selects = source is not raw_input
 
     def begin(scope: Scope) -> Step:
+        if selects:
+            source(scope)  # a path that selects nothing fails the state now, not when the wait is over
         at = until(scope)
         if at - scope.now > limits.wait_seconds:
             raise StateFailed("States.Runtime", "Wait state delay is too long.")
@@ -226,7 +237,9 @@ def _wait_until(state: WaitState) -> Callable[[Scope], float]:
         assert at is not None  # the validator refused anything else
         return lambda scope: at
     if state.seconds is not None:
-        delay = literal_number(state.seconds, "Seconds", state.query_language == "JSONata", minimum=0)
+        delay = literal_number(
+            state.seconds, "Seconds", state.query_language == "JSONata", minimum=0, maximum=MAX_SECONDS
+        )
         return lambda scope: scope.now + delay(scope)
     source = input_path(state.input_path)
     if state.timestamp_path is not None:
@@ -236,10 +249,12 @@ def _wait_until(state: WaitState) -> Callable[[Scope], float]:
             try:
                 value = path.select(source(scope).value, scope)
             except PathNotFound:
+                value = None
+            if value is None:
                 raise StateFailed(
                     "States.Runtime",
                     f"The TimestampPath parameter does not reference an input value: {path.text}",
-                ) from None
+                )
             at = parse_timestamp(value) if isinstance(value, str) else None
             if at is None:
                 raise StateFailed(
@@ -257,11 +272,15 @@ def _wait_until(state: WaitState) -> Callable[[Scope], float]:
         try:
             value = seconds_path.select(source(scope).value, scope)
         except PathNotFound:
+            value = None  # AWS makes no difference between null and nothing [U]
+        if value is None:
             raise StateFailed(
                 "States.Runtime",
                 f"The SecondsPath parameter does not reference an input value: {seconds_path.text}",
-            ) from None
+            )
         found = f"{seconds_path.text} == {text_of(value)}"
+        if isinstance(value, str) and _LONG.fullmatch(value):
+            value = int(value)  # [R]
         if isinstance(value, bool) or not isinstance(value, int):
             raise StateFailed("States.Runtime", f"The SecondsPath parameter cannot be parsed as a long value: {found}")
         if value < 0:
@@ -473,9 +492,16 @@ def _role(
         return None
     if jsonata:
         compiled = compile_value(credentials, "Credentials")
+        whole = compiled.sole_expression
+        named = next((part for part in compiled.expressions if part.field == "Credentials/RoleArn"), None)
 
         def evaluate(scope: Scope) -> Json:
-            return compiled.evaluate(scope, input=scope.input.value)
+            value = compiled.evaluate(scope, input=scope.input.value)
+            if whole is not None and not isinstance(value, dict):
+                raise unexpected_type(whole, value, "object")
+            if named is not None and isinstance(value, dict) and not isinstance(value["RoleArn"], str):
+                raise unexpected_type(named, value["RoleArn"], "string")
+            return value
     else:
         template = compile_template(credentials)
 
@@ -526,6 +552,8 @@ def _map(state: MapState, limits: Limits, watch: Watch | None, items: Items | No
             watch("Items" if jsonata else "ItemsPath", Payload(found))
         at_once = wanted(scope) if wanted is not None else 0
         limit = min(at_once, limits.inline_concurrency) if at_once else limits.inline_concurrency
+        if isinstance(found, dict):
+            return FanOut(len(found), limit, document(scope), Payload(list(found.values())), list(found))
         return FanOut(len(found), limit, document(scope), Payload(found))
 
     return CompiledState(
@@ -546,15 +574,20 @@ def _path_items(state: MapState, document: Source) -> Callable[[Scope], list[Jso
     shown = text.removeprefix("$") if text.startswith("$$") else text  # [A] `$$` is shown with one `$`
 
     def items(scope: Scope) -> list[Json]:
-        value = select(path, document(scope).value, scope)
+        found = document(scope).value
+        try:
+            value = path.select(found, scope)
+        except PathNotFound as error:
+            raise reference_conflict(path, found, scope, error) from None
         if not isinstance(value, list):
-            raise StateFailed("States.Runtime", f'Reference path "{shown}" must point to array.', prefixed=False)
+            # Recorded by TestState alone, whose causes have no prefix; elsewhere with one, as all States.Runtime [U].
+            raise StateFailed("States.Runtime", f'Reference path "{shown}" must point to array.')
         return value
 
     return items
 
 
-def _expression_items(state: MapState) -> Callable[[Scope], list[Json]]:
+def _expression_items(state: MapState) -> Items:
     if state.items is MISSING:
 
         def from_input(scope: Scope) -> list[Json]:
@@ -580,14 +613,10 @@ def _expression_items(state: MapState) -> Callable[[Scope], list[Json]]:
         return from_expression
     compiled = compile_value(state.items, "Items")
 
-    def from_literal(scope: Scope) -> list[Json]:
+    def from_literal(scope: Scope) -> list[Json] | JsonObject:
+        # The members of an object are items too [D], where an expression that gives an object fails [A].
         value = compiled.evaluate(scope, input=scope.input.value)
-        if not isinstance(value, list):  # [U] the validator lets only lists and expressions through
-            raise StateFailed(
-                "States.QueryEvaluationError",
-                f"Map state input must be an array but was: {encode(value)}",
-                evaluation=True,
-            )
+        assert isinstance(value, (list, dict))  # the validator refused anything else
         return value
 
     return from_literal
@@ -600,6 +629,8 @@ def _item_input(state: MapState, jsonata: bool) -> ChildInput:
 
         def item(scope: Scope, fan_out: FanOut, index: int) -> Payload:
             assert fan_out.items is not None
+            if fan_out.item_keys is not None:
+                return Payload({"Key": fan_out.item_keys[index], "Value": fan_out.items[index]})  # [U] the shape
             return Payload(fan_out.items[index])
 
         return item

@@ -8,7 +8,8 @@ child stands where its row says, living ones start before new ones, and a child 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from collections import deque
+from typing import TYPE_CHECKING, Final, Literal
 
 from asfn._json import Payload
 from asfn.errors import StateFailed
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from asfn.plan.effects import FanOut, Outcome
     from asfn.plan.states import CompiledState
     from asfn.runtime.interpreter import Interpreter
+    from asfn.runtime.journal import Journal
 
 # Children started in one go before others get a turn.
 _CHILDREN_PER_TURN: Final = 64
@@ -147,9 +149,12 @@ def adopt(frame: Frame, children: list[Frame]) -> None:
 
 
 class _FanOut:
-    """One fan-out being run; the frame's `Children` hold its state."""
+    """One fan-out being run; the frame's `Children` hold its state.
 
-    __slots__ = ("children", "effect", "frame", "interpreter", "is_map", "state")
+    _started: the children that have a slot and have not run yet.
+    """
+
+    __slots__ = ("_started", "children", "effect", "frame", "interpreter", "is_map", "state")
 
     def __init__(self, interpreter: Interpreter, frame: Frame, effect: FanOut, children: Children) -> None:
         self.interpreter = interpreter
@@ -158,11 +163,12 @@ class _FanOut:
         self.children = children
         self.state = frame.state
         self.is_map = frame.state.kind == "Map"
+        self._started: deque[Frame] = deque()
 
     async def pump(self) -> None:
         """Start children while slots are free; those that end at once take none."""
         while True:
-            if self.interpreter.paused and self._may_start:
+            if self.interpreter.paused and (self._started or self._may_start):
                 await self.interpreter.until_resumed()
             elif not self._start_some():
                 return
@@ -176,27 +182,43 @@ class _FanOut:
         return not children.stopped and children.next < self.effect.count and children.alive < self.effect.concurrency
 
     def _start_some(self) -> bool:
-        """Start children for one turn. True when there are more to start right away."""
-        children = self.children
+        """Start children for one turn. True when there are more to start right away.
+
+        AWS starts all iterations that have a slot before any of them enters a state [A] history.md section 4, so that
+        those count as running when the first one fails at once.
+        """
+        children, started, effect = self.children, self._started, self.effect
         for _ in range(_CHILDREN_PER_TURN):
-            if not self._may_start:
-                return False
-            try:
-                child = self._new_child(children.next)
-            except StateFailed as error:  # ItemSelector, or the history is full
-                children.error = error
-                return False
-            children.frames[child.index] = child
-            children.next += 1
+            while children.next < effect.count and children.alive < effect.concurrency:
+                if children.stopped or len(started) == _CHILDREN_PER_TURN or not self._start_next():
+                    break
+            if children.stopped or not started:
+                break
+            child = started.popleft()
             self.interpreter.advance(child)
             if child.outcome is not None:
+                children.alive -= 1
                 self._child_done(child)
+            elif children.group is None:
+                children.waiting.append(child)
             else:
-                children.alive += 1
-                if children.group is None:
-                    children.waiting.append(child)
-                else:
-                    children.group.start_soon(self._run_child, child)
+                children.group.start_soon(self._run_child, child)
+        for child in started:
+            self.interpreter.journal.touch(child)
+        return not children.stopped and (bool(started) or self._may_start)
+
+    def _start_next(self) -> bool:
+        """Take a slot for the next child. False when that is not possible."""
+        children = self.children
+        try:
+            child = self._new_child(children.next)
+        except StateFailed as error:  # ItemSelector, or the history is full
+            children.error = error
+            return False
+        children.frames[child.index] = child
+        children.next += 1
+        children.alive += 1
+        self._started.append(child)
         return True
 
     def _new_child(self, index: int) -> Frame:
@@ -296,10 +318,11 @@ class _FanOut:
         else:
             for child in children.waiting:  # alive in the store, never run in this process
                 cancel_jobs(self.interpreter, child)
-        if children.failed is not None and failure is not None:
-            frame.last_id = children.failed.last_id
+        if failure is not None:
+            if children.failed is not None:
+                frame.last_id = children.failed.last_id
             if not failure.terminal:
-                self._record_aborts(children.failed, now)
+                self._record_aborts(frame.last_id, now)
         return failure if failure is not None else Success(self._results())
 
     def _results(self) -> Payload:
@@ -311,20 +334,27 @@ class _FanOut:
             outputs.append(child.outcome.output)
         return Payload.of_list(outputs)
 
-    def _record_aborts(self, failed: Frame, now: float) -> None:
+    def _record_aborts(self, error_id: int, now: float) -> None:
         """AWS's events of a failed fan-out; all link to the event that carries the error (rule 8)."""
-        error_id = failed.last_id
-        self._record_abort(failed, error_id, now, "Failed")
+        journal, failed = self.interpreter.journal, self.children.failed
+        if failed is not None:
+            _record_abort(journal, self.state, failed, error_id, now, "Failed")
         for child in self.children.frames:
             if child is not None and child is not failed and not isinstance(child.outcome, Success):
-                self._record_abort(child, error_id, now, "Aborted")
+                _record_abort(journal, self.state, child, error_id, now, "Aborted")
 
-    def _record_abort(self, child: Frame, error_id: int, now: float, what: str) -> None:
-        journal = self.interpreter.journal
-        if self.is_map:
-            journal.record(f"MapIteration{what}", error_id, now, self.state.name, extra={"index": child.index})
-        # A Parallel or Map that failed, first or not, has its ...StateFailed; a nested one at work is aborted [U].
-        kind = child.state.kind
-        failed = isinstance(child.outcome, Failure)
-        if kind in ABORTED and child.entered and not (failed and kind in ("Parallel", "Map")):
-            journal.record(ABORTED[kind], error_id, now)
+
+def _record_abort(
+    journal: Journal, state: CompiledState, child: Frame, error_id: int, now: float, what: Literal["Failed", "Aborted"]
+) -> None:
+    """The end of an iteration or branch. state: its Map or Parallel."""
+    if state.kind == "Map":
+        journal.record(f"MapIteration{what}", error_id, now, state.name, extra={"index": child.index})
+    # A Parallel or Map that failed, first or not, has its ...StateFailed; one at work is aborted with all in it [U].
+    inner = child.state
+    failed = isinstance(child.outcome, Failure)
+    if inner.kind in ABORTED and child.entered and not (failed and inner.kind in ("Parallel", "Map")):
+        journal.record(ABORTED[inner.kind], error_id, now)
+        for below in child.children.frames if child.children is not None else ():
+            if below is not None and not isinstance(below.outcome, Success):
+                _record_abort(journal, inner, below, error_id, now, "Aborted")

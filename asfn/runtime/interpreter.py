@@ -369,25 +369,43 @@ class Interpreter:
         """A field could not be evaluated: Retry and Catch where AWS offers them, or the frame's failure."""
         try:
             failure = self.failure_of(frame, state, error)
+        except StateFailed as full:
+            return self._give_up(frame, state, full)
+        return self._recover(frame, state, failure)
+
+    def _recover(self, frame: Frame, state: CompiledState, failure: Failure) -> bool:
+        """The same as `recover`. What a catcher's own fields fail with is not offered to the state again [U]."""
+        try:
             return self.recover(frame, state, failure)
-        except StateFailed as again:  # a catcher's own Assign or Output, or the history is full
-            failure = Failure(again.error, self._cause(frame, state, again), "runtime", state=state.name)
-            if again.evaluation:
-                failure = self.failure_of(frame, state, again)
-            frame.outcome = failure
-            return False
+        except StateFailed as error:  # a catcher's Assign or Output, or the history is full
+            return self._give_up(frame, state, error)
+
+    def _give_up(self, frame: Frame, state: CompiledState, error: StateFailed) -> bool:
+        failure = Failure(error.error, self._cause(frame, state, error), "runtime", state=state.name)
+        if error.evaluation:
+            try:
+                failure = self.failure_of(frame, state, error)
+            except StateFailed as full:
+                return self._give_up(frame, state, full)
+        frame.outcome = failure
+        return False
 
     def failure_of(self, frame: Frame, state: CompiledState, error: StateFailed) -> Failure:
-        """The failure of a field, with AWS's prefix and a JSONata error's EvaluationFailed event (rules 13, 14)."""
-        cause = self._cause(frame, state, error)
+        """The failure of a field, with AWS's prefix and a JSONata error's EvaluationFailed event (rules 13, 14).
+
+        That links to the last event before the step that failed. Entering a state and evaluating its fields is one step
+        [A]; what comes after its work, and a further attempt, is a step of its own [U]. Texts are cut to AWS's lengths.
+        """
+        cause = self._cause(frame, state, error)[: self.limits.cause_characters]
         if not error.evaluation:
             kind = "limit" if error.error == "States.DataLimitExceeded" else "runtime"
             return Failure(error.error, cause, kind, state=state.name)  # type: ignore[arg-type]
         failure = Failure(error.error, cause, "evaluation", error.location, state.name)
         extra = {"state": state.name, **error_details(failure)}
         if error.location is not None:
-            extra["location"] = error.location
-        previous = frame.entered_id if error.evaluated else frame.entered_previous
+            extra["location"] = error.location[: self.limits.error_characters]  # of the same length as a name [M]
+        enters = frame.last_id == frame.entered_id and not error.evaluated
+        previous = frame.entered_previous if enters else frame.last_id
         frame.last_id = self.journal.record("EvaluationFailed", previous, frame.scope.now, extra=extra)
         return failure
 
@@ -402,10 +420,13 @@ class Interpreter:
 
     def recover(self, frame: Frame, state: CompiledState, failure: Failure) -> bool:
         """Retry, catch, or fail the frame. True when the frame has moved to a catcher's state."""
-        step: Step = state.recover(frame.scope, failure) if state.recover is not None else failure
-        fans_out = state.kind in ("Parallel", "Map")
-        if fans_out and not failure.terminal and not isinstance(step, SleepUntil):
-            frame.last_id = self.journal.record(f"{state.kind}StateFailed", frame.last_id, frame.scope.now)
+        fails = state.kind in ("Parallel", "Map") and not failure.terminal
+        try:
+            step: Step = state.recover(frame.scope, failure) if state.recover is not None else failure
+            fails = fails and not isinstance(step, SleepUntil)
+        finally:  # also when a catcher's own field fails: that comes after it [U]
+            if fails:
+                frame.last_id = self.journal.record(f"{state.kind}StateFailed", frame.last_id, frame.scope.now)
         return self._take(frame, state, step)
 
     # --- effects ---------------------------------------------------------------------------------------------------
@@ -472,11 +493,11 @@ class Interpreter:
             elif isinstance(outcome, Failure):
                 if not isinstance(effect, FanOut):
                     record_failure(self, frame, state, outcome)
-                self.recover(frame, state, outcome)
+                self._recover(frame, state, outcome)
             elif isinstance(outcome, Success):
                 refused = record_success(self, frame, state, outcome) if not isinstance(effect, FanOut) else None
                 if refused is not None:
-                    self.recover(frame, state, refused)
+                    self._recover(frame, state, refused)
                     return
                 assert state.settle is not None
                 self._take(frame, state, state.settle(scope, outcome.output))
@@ -492,6 +513,7 @@ class Interpreter:
             scope.attempt += 1
             scope.retries = {**scope.retries, effect.retrier: scope.retries.get(effect.retrier, 0) + 1}
         else:
+            frame.entered_previous = frame.entered_id  # leaving is no part of the step that entered
             assert state.settle is not None
             self._take(frame, state, state.settle(scope, scope.input))
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from asfn._json import Json, Payload
+    from asfn.errors import StateFailed
     from asfn.plan.effects import Effect, Step
     from asfn.plan.scope import Scope
     from asfn.plan.states import CompiledState
@@ -162,8 +163,8 @@ class ObservedInterpreter(Interpreter):
             self.watch.retried(frame, failure, effect.at)
         return moved
 
-    def _fail(self, frame: Frame, state: CompiledState, error: Any) -> bool:  # Any: StateFailed
-        moved = super()._fail(frame, state, error)
+    def _give_up(self, frame: Frame, state: CompiledState, error: StateFailed) -> bool:
+        moved = super()._give_up(frame, state, error)
         if isinstance(frame.outcome, Failure):
             self.watch.failed(frame, frame.outcome)
         return moved

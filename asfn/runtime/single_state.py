@@ -67,7 +67,7 @@ async def run_state(
     `{"definition": "{\\"Type\\": \\"Pass\\", \\"End\\": true}"}` gives `{"output": "{}", "status": "SUCCEEDED"}`.
     resolver: finds the handler of a Task without a mock.   waits: whether a Wait really waits, for five minutes at
     most, as it does on AWS; else it is left at once.
-    Raises DefinitionError and UnsupportedState (InvalidDefinition), InvalidParameter (ValidationException),
+    Raises DefinitionError and UnsupportedState (InvalidDefinition), InvalidParameter (ValidationException), InvalidArn,
     InvalidExecutionInput, and UnroutedResource when nobody answers the Task.
     """
     asked = read_request(request)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from asfn._json import JsonError, Payload
 from asfn.arn import Arns, check_name, new_uuid, ordered_uuid
 from asfn.errors import InvalidExecutionInput, InvalidParameter
+from asfn.runtime.texts import input_refusal
 from asfn.store.records import ExecutionRow
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ def read_input(value: Json | None, text: str | None, limits: Limits) -> Payload:
         payload = Payload.parse(text) if text is not None else Payload.copy_of({} if value is None else value)
         size = payload.size_bytes
     except JsonError as error:
+        if text is not None:
+            raise InvalidExecutionInput(input_refusal(text, error)) from error
         raise InvalidExecutionInput(f"Invalid State Machine Execution Input: '{error}'") from error
     if size > limits.payload_bytes:
         raise InvalidExecutionInput(

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from asfn._json import EMPTY_OBJECT, Json, JsonError, JsonObject, Payload, decode
-from asfn.arn import TaskResource, parse_task_resource
+from asfn.arn import TaskResource, name_of, parse_task_resource
 from asfn.errors import DefinitionError, InvalidExecutionInput, InvalidParameter, UnsupportedState
 from asfn.language.model import MISSING, MapState, Missing, ParallelState, TaskState
 from asfn.language.paths import is_variable_name
 from asfn.language.reader import build_state, read_document
 from asfn.language.validate import validate, validate_state
 from asfn.plan.effects import Failure
+from asfn.runtime.texts import input_refusal
 from asfn.tasks.answers import Mode, answer_fault
 
 if TYPE_CHECKING:
@@ -105,8 +106,8 @@ class StateRequest:
 def read_request(request: Request) -> StateRequest:
     """Check a request and take it apart.
 
-    Raises DefinitionError, UnsupportedState (AWS's InvalidDefinition both), InvalidParameter (ValidationException) and
-    InvalidExecutionInput.
+    Raises DefinitionError, UnsupportedState (AWS's InvalidDefinition both), InvalidParameter (ValidationException),
+    InvalidArn and InvalidExecutionInput.
     """
     configuration: Request = _object(request, "stateConfiguration") or {}
     mock = _object(request, "mock")
@@ -141,6 +142,8 @@ def _object(request: Request, name: str) -> Request | None:
 
 def _check_members(request: Request, configuration: Request, mock: Request | None) -> None:
     _check_values(request, configuration, mock)
+    if request.get("roleArn") is not None:
+        name_of(request["roleArn"])  # InvalidArn is among the errors of the call [M], and no other member is an ARN
     if mock is None:
         # [A] for the first one; that the others go the same way is likely [U].
         for given, name in (
@@ -302,7 +305,7 @@ def _read_input(text: str | None) -> Payload:
     try:
         return Payload.parse(text)
     except JsonError as error:
-        raise InvalidExecutionInput(f"Invalid State Machine Execution Input: '{error}'") from None
+        raise InvalidExecutionInput(input_refusal(text, error)) from None
 
 
 def _read_variables(text: str | None) -> Payload:

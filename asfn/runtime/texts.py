@@ -1,13 +1,32 @@
-"""Texts that callers give: error names and causes, checked before anything of them is kept."""
+"""Texts that callers give: inputs, error names and causes, checked before anything of them is kept."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from asfn.errors import InvalidParameter
+from asfn.language.source_json import JsonSyntaxError, parse_positions
+
+if TYPE_CHECKING:
+    from asfn._json import JsonError
 
 
 def is_unicode(text: str) -> bool:
     """Whether UTF-8 can hold the text: it has no lone surrogate."""
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def input_refusal(text: str, error: JsonError) -> str:
+    """The message of InvalidExecutionInput for a text that is no JSON document: AWS's parser's [A] api.md section 3.
+
+    error: ours, for what AWS's parser would take.
+    """
+    why = str(error)
+    try:
+        parse_positions(text)
+    except JsonSyntaxError as fault:
+        why = "Invalid execution input." if "end-of-input" in fault.message else fault.message
+    return f"Invalid State Machine Execution Input: '{why}'"
 
 
 def check_text(text: str | None, name: str, longest: int) -> None:

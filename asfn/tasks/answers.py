@@ -2,7 +2,7 @@
 
 The models are botocore's, loaded on use. Members go by Step Functions' names: as the model has them with an upper case
 first letter, or, for `aws-sdk` integrations, as AWS's Java SDK would name them. Source: api.md section 9, [A] where the
-rules are recorded; nothing is known of patterns, longest lengths and list sizes, which are not checked [U].
+rules are recorded; nothing is known of patterns and list sizes, which are not checked [U].
 """
 
 from __future__ import annotations
@@ -180,9 +180,11 @@ class _Checker:
             return f"Field '{name}' must be a string"
         if shape.type_name == "string" and shape.enum and value not in shape.enum:
             return f"Field '{name}' is not an expected value"
-        least = shape.metadata.get("min")
+        least, most = shape.metadata.get("min"), shape.metadata.get("max")
         if least is not None and len(value) < least:
             return f"Field '{name}' is smaller than the minimum length"
+        if most is not None and len(value) > most:
+            return f"Field '{name}' exceeds the maximum length"  # [U] wording, after that of the numbers
         return None
 
 

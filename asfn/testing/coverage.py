@@ -197,7 +197,6 @@ class _Trace:
     def __init__(self, machine: MachineCoverage) -> None:
         self._machine = machine
         self._events: dict[int, Seen] = {}
-        self._evaluations: dict[tuple[int, str | None], Seen] = {}
 
     def follow(self, events: Sequence[Seen]) -> None:
         for event in events:
@@ -251,11 +250,10 @@ class _Trace:
             self._retried(self._owner(event), error)
 
     def _evaluate(self, event: Seen) -> None:
-        """A field that fails to evaluate again in the same visit has been retried: nothing else shows it."""
-        key = event.previous, event.name
-        if key in self._evaluations:
-            self._retried(event.name, self._evaluations[key])
-        self._evaluations[key] = event
+        """A field that fails to evaluate after an error of the same visit has been retried: nothing else shows it."""
+        error = self._error_before(event)
+        if error is not None:
+            self._retried(event.name, error)
 
     def _retried(self, name: str | None, error: Seen) -> None:
         state = self._machine.model.get(name) if name is not None else None

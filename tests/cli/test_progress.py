@@ -202,3 +202,25 @@ def name_of(event: JsonObject) -> str:
     [details] = [value for name, value in event.items() if name.endswith("EventDetails")]
     assert isinstance(details, dict)
     return str(details["name"])
+
+
+def test_the_output_of_a_map_that_fails_after_its_iterations_is_the_maps_own_failure() -> None:
+    progress, _ = replay(
+        history(
+            (1, 0, "ExecutionStarted"),
+            (2, 0, "MapStateEntered", {"name": "Each"}),
+            (3, 2, "MapStateStarted", {"length": 1}),
+            (4, 3, "MapIterationStarted", {"name": "Each", "index": 0}),
+            (5, 4, "PassStateEntered", {"name": "In"}),
+            (6, 5, "PassStateExited", {"name": "In"}),
+            (7, 6, "MapIterationSucceeded", {"name": "Each", "index": 0}),
+            (8, 7, "MapStateSucceeded"),
+            (9, 7, "EvaluationFailed", {"state": "Each", "error": "E", "cause": "C"}),
+            (10, 9, "MapStateFailed"),
+            (11, 10, "ExecutionFailed", {"error": "E", "cause": "C"}),
+        )
+    )
+    assert [(visit.name, visit.standing, visit.error) for visit in progress.visits] == [
+        ("Each", "failed", "E"),
+        ("In", "succeeded", None),
+    ]

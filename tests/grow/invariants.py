@@ -278,8 +278,9 @@ class _Lines:
         previous = event["previousEventId"]
         if previous == 0:
             raise Broken(f"event {event['id']} {event['type']} links to nothing")
-        fan_out = self.fan_out_of(event, told["name"])
         what = str(event["type"]).removeprefix("MapIteration")
+        at_work = what == "Aborted"
+        fan_out = self.fan_out_at_work(event, told) if at_work else self.fan_out_of(event, told["name"])
         fan_out.counts[what, told["index"]] += 1
         fan_out.over = fan_out.over or what == "Failed"
         fan_out.alive += 1 if what == "Started" else -1
@@ -306,6 +307,22 @@ class _Lines:
             state = outer.parent if outer is not None else None
         raise Broken(f"event {event['id']} {event['type']} belongs to no Map that runs")
 
+    def fan_out_at_work(self, event: Event, told: Event) -> _FanOut:
+        """The Map whose iteration was aborted: around what failed, or else at work below something around that."""
+        name, index = told["name"], told["index"]
+        around = []
+        state: Event | None = self.state[event["previousEventId"]]
+        while state is not None:
+            around.append(self.running.get(state["id"]))
+            outer = self.around[state["id"]]
+            state = outer.parent if outer is not None else None
+        for fan_out in (*around, *self.fan_outs):
+            if fan_out is None or details(fan_out.parent)["name"] != name or ("Started", index) not in fan_out.counts:
+                continue
+            if not any((what, index) in fan_out.counts for what in ("Succeeded", "Failed", "Aborted")):
+                return fan_out
+        raise Broken(f"event {event['id']} aborts an iteration of {name!r} that is not at work")
+
     def fan_out_that_ends(self, event: Event) -> _FanOut:
         kind = str(event["type"]).removesuffix("StateSucceeded")
         state: Event | None = self.state[event["previousEventId"]]
@@ -325,12 +342,11 @@ class _Lines:
         raise Broken(f"event {event['id']} {event['type']} ends nothing that runs")
 
     def evaluated(self, event: Event, name: str) -> Event:
-        """The open state whose expression failed; the event links to what came before it (rule 13)."""
+        """The open state whose expression failed; the event links to what came before that step (rule 13)."""
+        previous = event["previousEventId"]
         for entered in reversed(self.open.values()):
-            if details(entered)["name"] == name and event["previousEventId"] in (
-                entered["previousEventId"],
-                entered["id"],
-            ):
+            enters = previous == entered["previousEventId"]
+            if details(entered)["name"] == name and (enters or self.belongs(previous, entered)):
                 return entered
         raise Broken(f"event {event['id']} tells of {name!r}, which is not open where it links to")
 

@@ -448,12 +448,13 @@ class _Grower(DataFlow):
         if not self.express:
             resources += ["arn:aws:states:::ecs:runTask.sync", "arn:aws:states:::sqs:sendMessage.waitForTaskToken"]
         fields["Resource"] = self.rng.choice(resources)
+        integration = fields["Resource"].startswith("arn:aws:states:")
         if language == "JSONata":
-            if self.chance(0.6):
+            if self.chance(0.6) or integration:
                 fields["Arguments"] = grow_object(self.rng, self.view(env))[0]
         else:
             effective = self.input_path(env, fields)
-            if self.chance(0.6):
+            if self.chance(0.6) or integration:
                 fields["Parameters"] = grow_template(self.rng, self.view(env, effective))[0]
         if fields["Resource"].endswith("waitForTaskToken") and self.chance(0.8):
             if language == "JSONata":

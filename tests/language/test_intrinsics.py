@@ -26,8 +26,10 @@ def cause(text: str, document: Json = None, environment: Surroundings = NOWHERE)
 
 
 def refuses(text: str, document: Json = None) -> bool:
-    """The call fails with the sentence that names the whole expression."""
-    return cause(text, document).startswith(f"The function '{text}' had the following error: ")
+    """The call fails with the sentence that names the whole expression, and the function that refused."""
+    found = cause(text, document)
+    name = text.partition("(")[0]
+    return found.startswith(f"There was an error while evaluating the intrinsic function: {text}. ") and name in found
 
 
 # Format.
@@ -47,12 +49,12 @@ def refuses(text: str, document: Json = None) -> bool:
         ("States.Format('{}', $.v)", {"v": ["a", 1e22]}, "[a, 1.0E22]"),
         ("States.Format('{}', $.v)", {"v": '{"a": 1}'}, '{"a": 1}'),
         ("States.Format('\\{\\} {} \\'q\\' \\\\', 1)", None, "{} 1 'q' \\"),
-        ("States.Format('{ } {', 1)", None, None),
-        ("States.Format('{x} { {}', 1)", None, "{x} { 1"),
+        ("States.Format('\\{x\\} \\{ {}', 1)", None, "{x} { 1"),
         ("States.Format('line\n{}', 1)", None, "line\n1"),
         ("States.Format('{}', '{}')", None, "{}"),
         ("States.Format($.t, 1, 2)", {"t": "{}+{}"}, "1+2"),
-        ("States.Format($.t, 1)", {"t": "\\{\\} {}"}, "{} 1"),
+        ("States.Format($.t, 1)", {"t": "\\{\\} {} \\n \\"}, "{} 1 \\n \\"),
+        ("States.Format($.t)", {"t": 5}, "5"),
         ("States.Format(States.Format('\\{\\} {}', 'x'))", None, None),
         ("States.Format('{}', States.Format('<{}>', 1))", None, "<1>"),
         ("States.Format( 'a{}' ,  1 )  ", None, "a1"),
@@ -65,10 +67,31 @@ def test_format_fills_the_holes_of_its_template(text: str, document: Json, resul
         assert call(text, document) == result
 
 
-def test_format_needs_as_many_values_as_holes_and_a_text() -> None:
-    assert refuses("States.Format('{}')")
-    assert refuses("States.Format('{}', 1, 2)")
-    assert refuses("States.Format($.t, 1)", {"t": 5})
+@pytest.mark.parametrize(
+    ("text", "document"),
+    [("States.Format('{}')", None), ("States.Format('{}', 1, 2)", None), ("States.Format($.t, 1)", {"t": 5})],
+)
+def test_format_needs_as_many_values_as_holes(text: str, document: Json) -> None:
+    assert cause(text, document) == (
+        f"There was an error while evaluating the intrinsic function: {text}. "
+        "Invalid arguments in States.Format: number of arguments do not match the occurrences of {}."
+    )
+
+
+@pytest.mark.parametrize(
+    ("template", "brace", "missing"),
+    [("Hello {", "{", "}"), ("Hello {{}}", "{", "}"), ("{ } {}", "{", "}"), ("}", "}", "{"), ("{}}", "}", "{")],
+)
+def test_a_brace_alone_in_a_format_is_a_failure_in_awss_words(template: str, brace: str, missing: str) -> None:
+    sentence = f"Invalid template in States.Format: matching '{missing}' not found for '{brace}'."
+    assert cause(f"States.Format('{template}', 1)") == (
+        f"There was an error while evaluating the intrinsic function: States.Format('{template}', 1). {sentence}"
+    )
+    assert cause("States.Format($.t, 1)", {"t": template}).endswith(f"States.Format($.t, 1). {sentence}")
+
+
+def test_a_missing_value_is_named_before_the_template_that_lacks_a_brace() -> None:
+    assert "'$.nope' could not be found" in cause("States.Format('{', $.nope)", {})
 
 
 def test_format_reads_context_and_variables() -> None:
@@ -94,9 +117,50 @@ def test_string_to_json_takes_braces_and_quotes_in_a_literal() -> None:
     assert call('States.StringToJson(\'{"a": "it\\\'s"}\')') == {"a": "it's"}
 
 
-@pytest.mark.parametrize("value", ["{", "x", "[1,]", "1 2", "NaN", 5, None, {}])
-def test_string_to_json_refuses_what_is_no_json_text(value: Json) -> None:
-    assert refuses("States.StringToJson($.t)", {"t": value})
+@pytest.mark.parametrize("value", ["{", "x", "[1,]", "1 2", "NaN"])
+def test_string_to_json_refuses_what_is_no_json(value: Json) -> None:
+    assert cause("States.StringToJson($.t)", {"t": value}).startswith(
+        "There was an error while evaluating the intrinsic function: States.StringToJson($.t). "
+        "Cannot convert String to Json in States.StringToJson, caused by: "
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "fault", "column"),
+    [
+        ("{bad json}", "Unexpected character ('b' (code 98)): was expecting double-quote to start field name", 2),
+        (
+            '{"a":1',
+            (
+                "Unexpected end-of-input: expected close marker for Object (start marker at [Source: REDACTED "
+                "(`StreamReadFeature.INCLUDE_SOURCE_IN_LOCATION` disabled); line: 1, column: 1])"
+            ),
+            7,
+        ),
+        (
+            "undefined",
+            (
+                "Unrecognized token 'undefined': was expecting "
+                "(JSON String, Number, Array, Object or token 'null', 'true' or 'false')"
+            ),
+            10,
+        ),
+    ],
+)
+def test_string_to_json_says_what_is_wrong_in_awss_words(value: str, fault: str, column: int) -> None:
+    """The sentences are AWS's."""
+    assert cause("States.StringToJson($.t)", {"t": value}).endswith(
+        f", caused by: {fault}\n at [Source: REDACTED (`StreamReadFeature.INCLUDE_SOURCE_IN_LOCATION` disabled); "
+        f"line: 1, column: {column}]"
+    )
+
+
+@pytest.mark.parametrize("value", [5, None, {}, True])
+def test_string_to_json_refuses_what_is_no_text(value: Json) -> None:
+    assert cause("States.StringToJson($.t)", {"t": value}) == (
+        "There was an error while evaluating the intrinsic function: States.StringToJson($.t). "
+        "Invalid arguments in States.StringToJson"
+    )
 
 
 def test_json_to_string_is_compact_and_prints_numbers_as_java() -> None:
@@ -108,6 +172,7 @@ def test_json_to_string_is_compact_and_prints_numbers_as_java() -> None:
 def test_json_merge_is_shallow_and_the_right_side_wins() -> None:
     document: Json = {"l": {"a": {"x": 1}, "b": 2, "d": 3}, "r": {"a": {"y": 1}, "d": 4}}
     assert call("States.JsonMerge($.l, $.r, false)", document) == {"a": {"y": 1}, "b": 2, "d": 4}
+    assert call("States.JsonMerge($.l.a, $.r.a, 'false')", document) == {"x": 1, "y": 1}
     assert refuses("States.JsonMerge($.l, $.r, true)", document)
     assert refuses("States.JsonMerge($.l, $.l.b, false)", document)
     assert refuses("States.JsonMerge('{}', $.r, false)", document)
@@ -124,14 +189,17 @@ def test_json_merge_is_shallow_and_the_right_side_wins() -> None:
         ("States.Array(1, 'a', null, true, 2.5, -3, 1e2)", [1, "a", None, True, 2.5, -3, 100.0]),
         ("States.Array(States.Array(), $.o)", [[], {"k": 1}]),
         ("States.ArrayPartition($.n, 2)", [[1, 2], [3, 4], [5]]),
-        ("States.ArrayPartition($.n, 2.5)", [[1, 2, 3], [4, 5]]),
+        ("States.ArrayPartition($.n, 2.6)", [[1, 2], [3, 4], [5]]),
         ("States.ArrayPartition($.n, 99)", [[1, 2, 3, 4, 5]]),
         (f"States.ArrayPartition($.n, 1{'0' * 400})", [[1, 2, 3, 4, 5]]),
         ("States.ArrayPartition($.e, 2)", []),
         ("States.ArrayContains($.n, 3)", True),
-        ("States.ArrayContains($.n, 3.0)", True),
-        ("States.ArrayContains($.n, '3')", False),
+        ("States.ArrayContains($.n, 3.0)", False),
+        ("States.ArrayContains($.n, '3')", True),
         ("States.ArrayContains($.n, true)", False),
+        ("States.ArrayContains(States.Array('true'), true)", True),
+        ("States.ArrayContains(States.Array($.two), $.turned)", False),
+        ("States.ArrayContains(States.Array($.two), $.two)", True),
         ("States.ArrayContains($.d, $.o)", True),
         ("States.ArrayContains($.d, null)", True),
         ("States.ArrayContains($.e, $.e)", False),
@@ -140,14 +208,16 @@ def test_json_merge_is_shallow_and_the_right_side_wins() -> None:
         ("States.ArrayRange(5, 1, -2)", [5, 3, 1]),
         ("States.ArrayRange(1, 1, 1)", [1]),
         ("States.ArrayRange(1, 5, -1)", []),
-        ("States.ArrayRange(0.5, 3.4, 1.2)", [1, 2, 3]),
+        ("States.ArrayRange(1.6, 1.4, 1)", [1]),
+        ("States.ArrayRange(5.4, -0.6, -2.4)", [5, 3, 1]),
         ("States.ArrayGetItem($.n, 0)", 1),
-        ("States.ArrayGetItem($.n, 4.0)", 5),
+        ("States.ArrayGetItem($.n, 4.9)", 5),
+        ("States.ArrayGetItem($.e, 999)", None),
         ("States.ArrayLength($.n)", 5),
         ("States.ArrayLength($.e)", 0),
         ("States.ArrayLength($.n[*])", 5),
         ("States.ArrayLength($.missing[*])", 0),
-        ("States.ArrayUnique($.d)", [{"k": 1}, None, 1, True, [1], "1"]),
+        ("States.ArrayUnique($.d)", [None, [1], 1, "1", {"k": 1}, True]),
     ],
 )
 def test_array_functions(text: str, result: Json) -> None:
@@ -155,6 +225,8 @@ def test_array_functions(text: str, result: Json) -> None:
         "n": [1, 2, 3, 4, 5],
         "e": [],
         "o": {"k": 1},
+        "two": {"a": 1, "b": 2},
+        "turned": {"b": 2, "a": 1},
         "d": [{"k": 1}, None, 1, True, [1], {"k": 1}, 1, None, [1], "1"],
     }
     assert call(text, document) == result
@@ -163,10 +235,10 @@ def test_array_functions(text: str, result: Json) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "States.ArrayPartition($.n, 0)", "States.ArrayPartition($.n, 0.4)", "States.ArrayPartition($.n, -1)",
+        "States.ArrayPartition($.n, 0)", "States.ArrayPartition($.n, 0.6)", "States.ArrayPartition($.n, -1)",
         "States.ArrayPartition($.n, 'x')", "States.ArrayPartition('n', 1)", "States.ArrayContains('abc', 'a')",
-        "States.ArrayRange(1, 5, 0)", "States.ArrayRange(1, 5, 0.2)", "States.ArrayRange(1, '5', 1)",
-        "States.ArrayGetItem($.n, 3)", "States.ArrayGetItem($.n, -1)", "States.ArrayGetItem($.n, 0.5)",
+        "States.ArrayRange(1, 5, 0)", "States.ArrayRange(1, 5, 0.6)", "States.ArrayRange(1, '5', 1)",
+        "States.ArrayGetItem($.n, 3)", "States.ArrayGetItem($.n, -1)", "States.ArrayGetItem($.n, null)",
         "States.ArrayGetItem($.n, '0')", "States.ArrayGetItem($.n, true)", "States.ArrayGetItem('abc', 0)",
         "States.ArrayLength('abc')", "States.ArrayUnique($)",
     ],
@@ -201,11 +273,13 @@ def test_base64_encodes_and_decodes_utf_8() -> None:
     assert call("States.Base64Decode(States.Base64Encode($))", "é😀") == "é😀"
 
 
-def test_base64_decode_is_lenient_as_mime_is() -> None:
+def test_base64_decode_refuses_no_text() -> None:
     assert call("States.Base64Decode($)", "RGF0\r\nYQ==") == "Data"
     assert call("States.Base64Decode($)", "RGF0YQ") == "Data"
     assert call("States.Base64Decode($)", "/w==") == "\ufffd"
-    assert refuses("States.Base64Decode($)", "RGF0Y")
+    assert call("States.Base64Decode($)", "RGF0Y") == "Dat"
+    assert call("States.Base64Decode($)", "ab==cd") == "i"
+    assert call("States.Base64Decode($)", "!!!RGF0YQ!!!") == "Data"
 
 
 def test_texts_of_base64_and_hash_have_at_most_10000_characters() -> None:
@@ -259,12 +333,25 @@ def test_string_split_takes_texts() -> None:
 
 @pytest.mark.parametrize(
     ("left", "right", "total"),
-    [(-9, 3, -6), (1.49, 1.5, 3), (-1.5, -1.51, -3), (2.5, 0, 3), (-2.5, 0, -2), (-0.5, 0, 0), (2**63, 1, 2**63 + 1)],
+    [
+        (-9, 3, -6),
+        (1.49, 1.5, 3),
+        (-1.5, -1.51, -3),
+        (2.5, 0, 3),
+        (-2.5, 0, -2),
+        (-0.5, 0, 0),
+        (2**31 - 2, 1, 2**31 - 1),
+    ],
 )
 def test_math_add_rounds_each_argument_half_up(left: float, right: float, total: int) -> None:
     result = call("States.MathAdd($.l, $.r)", {"l": left, "r": right})
     assert result == total
     assert isinstance(result, int)
+
+
+@pytest.mark.parametrize(("left", "right"), [(2**31 - 1, 1), (-(2**31), -1), (3_000_000_000, 1), (1, 1e300)])
+def test_math_add_stays_within_32_bits(left: float, right: float) -> None:
+    assert refuses("States.MathAdd($.l, $.r)", {"l": left, "r": right})
 
 
 @pytest.mark.parametrize("value", ["'1'", "true", "null", "$"])
@@ -277,24 +364,80 @@ def test_math_random_includes_the_start_and_excludes_the_end() -> None:
         call("States.MathRandom(1, 4)", None, Surroundings(draw=draw)) for draw in (0.0, 0.34, 0.99999999999999994)
     ]
     assert draws == [1, 2, 3]
-    assert call("States.MathRandom(12.5, 13.51)", None, Surroundings(draw=0.0)) == 13
+    assert call("States.MathRandom(1.6, 5.4)", None, Surroundings(draw=0.0)) == 1
+    assert refuses("States.MathRandom(1.4, 1.6)")
     assert refuses("States.MathRandom(4, 4)")
     assert refuses("States.MathRandom(5, 4)")
     assert refuses("States.MathRandom('1', 4)")
 
 
-def test_math_random_with_a_seed_gives_the_same_number_and_draws_nothing() -> None:
-    first = call("States.MathRandom(0, 1000000, 42)", None, Surroundings(draw=0.1))
-    assert first == call("States.MathRandom(0, 1000000, 42)", None, Surroundings(draw=0.9))
-    assert first == 727563  # new java.util.Random(42).nextDouble() is 0.7275636800328681
-    assert first != call("States.MathRandom(0, 1000000, 43)")
+@pytest.mark.parametrize(
+    ("arguments", "drawn"),
+    [
+        ("1, 1000, 1", 106), ("1, 1000, 2", 806), ("1, 100, 42", 63), ("1, 10, -10", 1), ("1, 10, 0", 7),
+        ("2147483640, 2147483647, 1", 2147483644),
+    ],
+)  # fmt: skip
+def test_math_random_with_a_seed_gives_awss_number_and_draws_nothing(arguments: str, drawn: int) -> None:
+    """The numbers are AWS's."""
+    for draw in (0.1, 0.9):
+        assert call(f"States.MathRandom({arguments})", None, Surroundings(draw=draw)) == drawn
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 8), (-(2**31), 2**31 - 1), (0, 1_500_000_000)])
+def test_math_random_with_a_seed_stays_within_every_range(start: int, end: int) -> None:
+    for seed in range(50):
+        drawn = call(f"States.MathRandom({start}, {end}, {seed})")
+        assert isinstance(drawn, int)
+        assert start <= drawn < end
 
 
 def test_uuid_comes_from_the_environment() -> None:
     assert call("States.UUID()") == NOWHERE.uuid()
+    assert call("States.UUID($.x, 2)", {"x": 1}) == NOWHERE.uuid()
 
 
 # Failures.
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "States.UUID($.nope)", "States.MathAdd($.nope)", "States.Format('{}', States.MathAdd(1, $.nope))",
+    ],
+)  # fmt: skip
+def test_a_missing_argument_fails_before_the_function_looks_at_any(text: str) -> None:
+    assert "'$.nope' could not be found in the input" in cause(text, {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "States.Format()", "States.StringToJson()", "States.MathAdd(1)", "States.MathAdd(1, 2, 3)",
+        "States.MathRandom(1)", "States.MathRandom(1, 2, 3, 4)", "States.Hash('x')", "States.Hash()",
+        "States.JsonMerge($, $)", "States.ArrayRange(1, 5)", "States.ArrayContains($)", "States.Base64Encode('a', 'b')",
+    ],
+)  # fmt: skip
+def test_a_wrong_count_of_arguments_is_a_failure_of_the_running_state(text: str) -> None:
+    name = text.partition("(")[0]
+    assert cause(text, {}) == (
+        f"There was an error while evaluating the intrinsic function: {text}. Invalid arguments in {name}"
+    )
+
+
+@pytest.mark.parametrize("text", ["States.JsonToString()", "States.JsonToString($, $)"])
+def test_json_to_string_says_how_many_arguments_it_takes(text: str) -> None:
+    assert cause(text, {}) == (
+        f"There was an error while evaluating the intrinsic function: {text}. "
+        "Invalid arguments in States.JsonToString: only a single argument is allowed."
+    )
+
+
+def test_a_refusal_names_the_whole_expression_and_the_inner_function() -> None:
+    text = "States.Array(States.ArrayLength(States.JsonToString($)), 1)"
+    assert cause(text, {}) == (
+        f"There was an error while evaluating the intrinsic function: {text}. Invalid arguments in States.ArrayLength"
+    )
 
 
 def test_a_missing_argument_names_the_whole_expression_the_path_and_the_input() -> None:
@@ -348,9 +491,7 @@ def test_a_value_nested_too_deeply_is_a_failure_of_the_state() -> None:
         "", " ", "States", "States.", "States. ", "Format('x')", "JsonToString($)", "States\nJsonToString($)",
         " States.UUID()", "States.UUID", "States.UUID (", "States.UUID ()", "States.UUID(", "States.UUID())",
         "States.UUID() x", "States.UUID()States.UUID()", "States.Nope()", "states.UUID()", "States.format('x')",
-        "States.Format()", "States.UUID(1)", "States.JsonToString()", "States.JsonToString($.a, $.b)",
-        "States.JsonToString($", "States.StringToJson $.a)", "States.MathAdd(1)", "States.MathRandom(1)",
-        "States.MathRandom(1, 2, 3, 4)", "States.Hash('x')", "States.JsonMerge($.a, $.b)", "States.ArrayLength($.)",
+        "States.JsonToString($", "States.StringToJson $.a)", "States.ArrayLength($.)", "States.UUID(,)",
         "States.Array(1 2)", "States.Array(1,)", "States.Array(,1)", "States.Array('a)", "States.Array(\"a\")",
         "States.Array(x)", "States.Array(1.)", "States.Array(+1)", "States.Array(nulls)", "States.Array(01)",
         "States.Array(1e999)", "States.Array($.a b)", "States.Array($.a[)", "States.Array(Nope())",
@@ -380,7 +521,7 @@ def test_a_call_knows_its_name_and_all_its_paths() -> None:
 def test_all_eighteen_functions_of_aws_are_there() -> None:
     assert len(INTRINSIC_NAMES) == 18
     for name in INTRINSIC_NAMES:
-        with pytest.raises(IntrinsicSyntaxError, match=r"arguments at column 0|expected"):
+        with pytest.raises(IntrinsicSyntaxError, match="expected"):
             compile_intrinsic(f"{name}(1,2,3,4,5,6,7,8,9")
 
 
@@ -416,5 +557,5 @@ def test_no_function_fails_otherwise_or_changes_its_arguments(name: str, values:
     try:
         compiled.evaluate(values, NOWHERE)
     except StateFailed as failure:
-        assert failure.cause.startswith(f"The function '{text}' had")  # noqa: PT017  success is as good
+        assert f"function: {text}. " in failure.cause  # noqa: PT017  success is as good
     assert values == before

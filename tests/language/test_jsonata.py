@@ -153,8 +153,30 @@ def test_the_functions_aws_adds(name: str, source: str, expected: Any) -> None:
     assert evaluate(source, name) == expected
 
 
+@both
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("[$reduce([], function($a, $b){ $a + $b })]", []),
+        ("$reduce([], function($a, $b){ $a + $b }, 0)", 0),
+        ("$reduce([null], function($a, $b){ $a + $b })", None),
+        ("$encodeUrl('a b?é')", "a%20b?%C3%A9"),
+        ("$base64decode('w6k')", "é"),
+        ("$clone({'a': 1})", {"a": 1}),
+        ("$formatBase(2.5)", "2"),
+        ("$match('a😀b😀b', /b/).index", [3, 6]),
+        ("$length('\\uD83D\\uDE00') & '\\uD83D\\uDE00'", "1😀"),
+        ("$replace('a😀b', /b/, function($m){ $string($m.start) & $m.match })", "a😀3b"),
+        ("$string($replace('ab', 'b', function($m){ $type($m.groups) }))", "aarray"),
+    ],
+)
+def test_functions_give_what_the_reference_gives(name: str, source: str, expected: Any) -> None:
+    assert evaluate(source, name) == expected
+
+
 UNDEFINED = "returned nothing (undefined)."
 THREW = "threw an error during evaluation. "
+INTERNAL = "threw an internal error during evaluation."
 
 
 @both
@@ -172,8 +194,14 @@ THREW = "threw an error during evaluation. "
         ("$hash('a')", UNDEFINED),
         ("$fn := function($x){$x}", "returned an unsupported result type."),
         ("$sum", "returned an unsupported result type."),
+        ("$states.input.id.$sum", "returned an unsupported result type."),
         ("[function($x){$x}]", "returned an unsupported result type."),
         ("$eval('1+1')", THREW + "T1006: Attempted to invoke a non-function"),
+        ("$eval", UNDEFINED),
+        ("$reduce([], function($a, $b){ $a + $b })", UNDEFINED),
+        ("$base64decode('!!!')", INTERNAL),
+        ("$base64decode('A')", INTERNAL),
+        ("$formatNumber(1, $states.input.nothing)", INTERNAL),
         ("$nobody(1)", THREW + "T1006: Attempted to invoke a non-function"),
         ("$abs('x')", THREW + 'T0410: Argument 1 of function "abs" does not match function signature'),
         ("$sum(['a'])", THREW + 'T0412: Argument 1 of function "sum" must be an array of "numbers"'),

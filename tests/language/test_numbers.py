@@ -7,7 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asfn._json import Json, decode
-from asfn.language.numbers import identity, is_number, java_text, json_text, number_text, round_half_up, same
+from asfn.language.numbers import (
+    _hash_code,
+    distinct,
+    identity,
+    is_number,
+    java_text,
+    json_text,
+    number_text,
+    round_half_up,
+    same,
+)
 
 _scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 documents: st.SearchStrategy[Json] = st.recursive(
@@ -80,9 +90,44 @@ def test_equality_tells_booleans_from_numbers_but_not_1_from_1_0() -> None:
 
 @settings(deadline=None)
 @given(documents, documents)
-def test_identity_is_equal_exactly_when_values_are_the_same(left: Json, right: Json) -> None:
-    assert (identity(left) == identity(right)) is same(left, right)
+def test_values_of_one_identity_are_the_same(left: Json, right: Json) -> None:
+    assert identity(left) != identity(right) or same(left, right)
     assert identity(left) == identity(decode(json_text(left)))
+
+
+def test_identity_tells_1_from_1_0_as_java_does() -> None:
+    assert identity(1) != identity(1.0)
+    assert identity([True]) != identity([1])
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [
+        ([], []),
+        ([1, 2, 3, 3, 4], [1, 2, 3, 4]),
+        (["a", "b", "a", "c", "b"], ["a", "b", "c"]),
+        ([True, False, True, False], [False, True]),
+        ([None, None, 1, None], [None, 1]),
+        ([1, "1", 1, "01"], [1, "1", "01"]),
+        ([{"a": 1, "b": 2}, {"b": 2, "a": 1}], [{"a": 1, "b": 2}]),
+        ([[1, 2], [1, 2], [2, 1]], [[2, 1], [1, 2]]),
+        ([20, 3], [3, 20]),
+    ],
+)
+def test_distinct_values_come_in_the_order_of_a_java_hash_set(values: list[Json], kept: list[Json]) -> None:
+    """All but the last and the first are what AWS gave."""
+    assert distinct(values) == kept
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        (-1, 0xFFFFFFFF), (2**31, 2**31), (-1 - 2**31, 2**31), (2**64, 961), (-(2**64), -961 & 0xFFFFFFFF),
+        (1.0, 1072693248), (-0.0, 2**31), ("hello", 99162322), ("é😀", 1996812), ([], 1), ({}, 0), ({"a": None}, 97),
+    ],
+)  # fmt: skip
+def test_hash_codes_are_javas(value: Json, code: int) -> None:
+    assert _hash_code(value) == code
 
 
 @settings(deadline=None)

@@ -58,11 +58,28 @@ def test_member_order_is_kept() -> None:
         ("$.a[0]", {"a": "text"}),
     ],
 )
-def test_a_path_that_does_not_fit_the_document_is_a_match_failure(path: str, document: Json) -> None:
+def test_a_path_that_does_not_fit_the_document_is_a_conflict(path: str, document: Json) -> None:
     with pytest.raises(StateFailed) as caught:
         compile_result_path(path)(document, 1)
-    assert caught.value.error == "States.ResultPathMatchFailure"
-    assert path in caught.value.cause
+    assert caught.value.error == "States.ReferencePathConflict"
+    assert not caught.value.prefixed
+
+
+@pytest.mark.parametrize(
+    ("path", "document", "cause"),
+    [
+        ("$.x", "input1", 'Unable to apply ReferencePath $.x to input "input1"'),
+        ("$.a[0].b", None, "Unable to apply ReferencePath $.a[0].b to input null"),
+        ("$.x", [1, {"b": 2}], 'Unable to apply step "x" to input [1,{"b":2}]'),
+        ("$.a.b", {"a": "text"}, 'Unable to apply step "a" to input {"a":"text"}'),
+        ("$.a.b", {"a": []}, 'Unable to apply step "b" to input {"a":[]}'),
+        ("$.a[3]", {"a": [1]}, 'Unable to apply step "3" to input {"a":[1]}'),
+    ],
+)
+def test_a_conflict_names_the_path_or_the_step_and_the_input(path: str, document: Json, cause: str) -> None:
+    with pytest.raises(StateFailed) as caught:
+        compile_result_path(path)(document, 1)
+    assert caught.value.cause == cause
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,47 @@ def test_an_unreached_end_is_an_end_all_the_same() -> None:
     assert errors(loop) == [("/States/C", 'State "C" is not reachable.')]
 
 
+def test_a_machine_without_an_end_is_reported_after_its_targets_and_hides_what_is_not_reached() -> None:
+    lost = machine({"Type": "Pass", "Next": "Z"}, B={"Type": "Pass", "Next": "A"})
+    assert invalid_definition_text(validate(lost)) == (
+        "MISSING_TRANSITION_TARGET: Missing 'Next' target: Z at /States/A/Next, "
+        "MISSING_END_STATE: Workflow has no terminal state at null"
+    )
+
+
+@pytest.mark.parametrize(
+    ("start", "lost"),
+    [
+        ("Z", ["A", "C"]),  # nothing is reached, and what A leads to is not named
+        ("A", ["C"]),  # D stands behind C
+    ],
+)
+def test_what_only_an_unreached_state_leads_to_is_not_reported_again(start: str, lost: list[str]) -> None:
+    definition = machine({"Type": "Pass", "Next": "B"}, B=END, D=END, C={"Type": "Pass", "Next": "D"})
+    found = errors({**definition, "StartAt": start})
+    assert [message for _, message in found if "reachable" in message] == [
+        f'State "{name}" is not reachable.' for name in lost
+    ]
+
+
+@pytest.mark.parametrize("field", ["Variable", "StringEqualsPath"])
+def test_a_bracket_that_holds_neither_a_name_nor_an_index_is_named(field: str) -> None:
+    rule = {"Variable": "$.a", "StringEqualsPath": "$.b", "Next": "B", field: "$.a[$$.Execution.Id]S"}
+    found = errors(machine({"Type": "Choice", "Choices": [rule]}, B=END))
+    message = "Value is not a Reference Path: '[' must be followed by ' or '['"
+    assert found == [(f"/States/A/Choices[0]/{field}", message)]
+
+
+def test_of_a_ring_that_nothing_leads_to_the_first_state_is_reported() -> None:
+    ring = {"B": {"Type": "Pass", "Next": "C"}, "C": {"Type": "Pass", "Next": "B"}}
+    assert errors(machine(END, **ring)) == [("/States/B", 'State "B" is not reachable.')]
+
+
+def test_a_long_state_name_is_reported_where_the_state_stands() -> None:
+    name = "N" * 81
+    assert errors({"StartAt": name, "States": {name: END}})[0][0] == f"/States/{name}"
+
+
 def test_pointers_go_through_branches_processors_rules_and_catchers() -> None:
     wrong = {"Type": "Choice", "Choices": [{"And": [{"Variable": "x", "IsNull": True}], "Next": "X"}]}
     processor = {"StartAt": "X", "States": {"X": wrong, "Y": {**END, "Foo": 1}}}
@@ -175,7 +216,6 @@ def test_only_the_first_of_very_many_near_misses_are_pointed_out() -> None:
         (machine({"Type": "Choice", "Choices": "x"}, B=END), "Expected value of type [ARRAY]"),
         (machine({"Type": "Pass", "Next": 1}, B=END), "Expected value of type [STRING]"),
         (machine({"Type": "Task", "Resource": LAMBDA}, B=END), "[Next, End]"),
-        ({"StartAt": "Z", "States": {"A": END, "B": END}}, "Missing 'Next' target: Z"),
         ({"StartAt": 5, "States": {"A": END, "B": END}}, "Expected value of type [STRING]"),
         ({"StartAt": "A", "States": []}, "Expected value of type [OBJECT]"),
         (machine(task(Retry="x", TimeoutSeconds=1)), "Expected value of type [ARRAY]"),
@@ -206,6 +246,14 @@ def test_nested_states_fall_back_to_the_language_of_the_machine() -> None:
         "The QueryLanguage is set to 'JSONPath', but field 'Output' is only supported for the 'JSONata' QueryLanguage"
     )
     assert errors(definition) == [(where, what)]
+
+
+def test_of_a_state_that_may_not_be_jsonpath_no_field_of_the_other_language_is_reported() -> None:
+    downgraded = {**END, "QueryLanguage": "JSONPath", "Output": {"v": "{% 1 %}"}, "Comment": 1}
+    assert errors({"QueryLanguage": "JSONata", **machine(downgraded)}) == [
+        ("/States/A", "'QueryLanguage' can not be 'JSONPath' if set to 'JSONata' for whole state machine"),
+        ("/States/A/Comment", "Expected value of type [STRING]"),
+    ]
 
 
 @pytest.mark.parametrize("name", ["ItemProcessor", "Iterator"])
@@ -332,6 +380,11 @@ def test_variable_references_cover_both_languages_and_inner_machines() -> None:
         (machine({"Type": "Fail", "Cause": "$.cause"}), "NO_PATH", "/States/A/Cause"),
         (machine({**END, "Result": {"a.$": "$.x"}}), "PASS_RESULT_IS_STATIC", "/States/A/Result/a.$"),
         (machine({**END, "Parameters": {"a": "{% 1 %}"}}), "NO_JSONATA", "/States/A/Parameters/a"),
+        (
+            machine({**END, "Parameters": {"a.$": "States.Array(States.ArrayLength($, $))"}}),
+            "WRONG_ARGUMENT_COUNT",
+            "/States/A/Parameters/a.$",
+        ),
         (
             machine(task(Resource="arn:aws:states:us-east-1:123456789012:activity:a")),
             "MISSING_TIMEOUT",

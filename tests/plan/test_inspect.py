@@ -151,6 +151,12 @@ def test_a_failed_stage_leaves_the_ones_before_it() -> None:
     assert set(data(found)) == {"input", "afterInputPath"}
 
 
+def test_a_wait_that_fails_has_taken_its_input_path() -> None:
+    found = inspector({"Type": "Wait", "SecondsPath": "$.n", "InputPath": "$.l", "End": True}, '{"l": {"n": -1}}')
+    assert isinstance(found.begin(), Failure)
+    assert data(found) == {"input": '{"l": {"n": -1}}', "afterInputPath": '{"n":-1}'}
+
+
 def test_causes_have_no_prefix_and_name_the_field() -> None:
     fields = {"Type": "Pass", "QueryLanguage": "JSONata", "Output": "{% $states.input.no %}", "End": True}
     step = inspector(fields).begin()

@@ -49,6 +49,11 @@ def test_a_huge_backoff_neither_overflows_nor_ends() -> None:
     assert retry_delay(retrier, 99_999, 0.0) == 99_999_999
 
 
+def test_an_interval_of_zero_never_grows() -> None:
+    retrier = Retrier(("States.ALL",), interval_seconds=0, backoff_rate=1e300)
+    assert [retry_delay(retrier, attempt, 0.0) for attempt in (1, 2, 3)] == [0, 0, 0]
+
+
 def test_the_first_matching_retrier_alone_decides() -> None:
     retriers = [Retrier(("A",), max_attempts=1), Retrier(("States.ALL",), max_attempts=5)]
     assert choose_retrier(retriers, Failure("A", None), {}) == (0, retriers[0])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from asfn._json import Payload
+from asfn._json import Json, JsonObject, Payload
 from asfn.errors import StateFailed
 from asfn.language.reader import load
 from asfn.limits import Limits
@@ -113,11 +113,88 @@ def test_wait_sleeps_to_an_absolute_moment() -> None:
 
 
 @pytest.mark.parametrize(
+    ("field", "source", "cause"),
+    [
+        ("Seconds", "'1'", "returned an unexpected result type. Expected 'number', but was 'string' for value: \"1\""),
+        ("Seconds", "null", "Expected 'number', but was 'null' for value: null"),
+        ("Seconds", "1.5", "The Seconds field cannot be parsed as an integer: 1.5"),
+        ("Seconds", "-1", "Seconds must be between 0 and 99999999 but was: -1"),
+        ("TimeoutSeconds", "0", "TimeoutSeconds must be between 1 and 99999999 but was: 0"),
+        ("HeartbeatSeconds", "100000000", "HeartbeatSeconds must be between 1 and 99999999 but was: 100000000"),
+        ("MaxConcurrency", "true", "Expected 'number', but was 'boolean' for value: true"),
+        ("MaxConcurrency", "-1", "MaxConcurrency cannot be negative."),
+    ],
+)  # fmt: skip
+def test_a_field_refuses_a_number_that_it_does_not_take(field: str, source: str, cause: str) -> None:
+    kinds: dict[str, dict[str, Any]] = {
+        "Seconds": {"Type": "Wait"},
+        "MaxConcurrency": {"Type": "Map", "Items": [1], "ItemProcessor": ONE_PASS},
+    }
+    state = kinds.get(field, {"Type": "Task", "Resource": RESOURCE})
+    with pytest.raises(StateFailed) as failed:
+        begin({**state, field: f"{{% {source} %}}", "End": True}, {}, "JSONata")
+    assert failed.value.error == "States.QueryEvaluationError"
+    assert failed.value.location == field
+    assert failed.value.cause.endswith(cause)
+
+
+@pytest.mark.parametrize(
+    ("credentials", "location", "cause"),
+    [
+        ({"RoleArn": "{% 5 %}"}, "Credentials/RoleArn", "Expected 'string', but was 'number' for value: 5"),
+        ("{% 'arn:x' %}", "Credentials", "Expected 'object', but was 'string' for value: \"arn:x\""),
+    ],
+)
+def test_credentials_of_a_wrong_type_can_be_caught_like_any_expression(
+    credentials: Any, location: str, cause: str
+) -> None:
+    with pytest.raises(StateFailed) as failed:
+        begin({"Type": "Task", "Resource": RESOURCE, "Credentials": credentials, "End": True}, {}, "JSONata")
+    assert (failed.value.error, failed.value.location) == ("States.QueryEvaluationError", location)
+    assert failed.value.cause.endswith(cause)
+
+
+def test_a_field_takes_a_whole_number_however_it_came_about() -> None:
+    assert begin({"Type": "Wait", "Seconds": "{% 0.5 + 1.5 %}", "End": True}, {}, "JSONata").at == NOW + 2
+
+
+def test_error_and_cause_of_a_fail_are_cut_to_awss_lengths() -> None:
+    state = {"Type": "Fail", "Error": "{% $pad('e', 300, 'e') %}", "Cause": "{% $pad('c', 40000, 'c') %}"}
+    step = begin(state, {}, "JSONata")
+    assert (step.error, step.cause) == ("e" * 256, "c" * 32_768)
+
+
+def test_wait_takes_seconds_that_are_written_as_text() -> None:
+    assert begin({"Type": "Wait", "SecondsPath": "$.s", "Next": "N"}, {"s": "7"}).at == NOW + 7
+
+
+@pytest.mark.parametrize(
+    ("value", "cause"),
+    [
+        (
+            1735689600,
+            "The TimestampPath parameter does not reference a valid ISO-8601 extended offset date-time format",
+        ),
+        (None, "The TimestampPath parameter does not reference an input value: $.t"),
+    ],
+)
+def test_wait_refuses_what_is_no_timestamp(value: object, cause: str) -> None:
+    with pytest.raises(StateFailed) as failed:
+        begin({"Type": "Wait", "TimestampPath": "$.t", "Next": "N"}, {"t": value})
+    assert failed.value.cause.startswith(cause)
+
+
+@pytest.mark.parametrize(
     ("value", "cause"),
     [
         (1.5, "The SecondsPath parameter cannot be parsed as a long value: $.s == 1.5"),
         (-1, "The SecondsPath parameter references a negative value: $.s == -1"),
         (2_147_483_648, "Wait state delay is too long."),
+        ({"raw": "3"}, 'The SecondsPath parameter cannot be parsed as a long value: $.s == {"raw":"3"}'),
+        (True, "The SecondsPath parameter cannot be parsed as a long value: $.s == true"),
+        ("1.5", "The SecondsPath parameter cannot be parsed as a long value: $.s == 1.5"),
+        ("-1", "The SecondsPath parameter references a negative value: $.s == -1"),
+        (None, "The SecondsPath parameter does not reference an input value: $.s"),
     ],
 )
 def test_wait_refuses_bad_seconds(value: object, cause: str) -> None:
@@ -206,14 +283,79 @@ def test_map_gives_each_item_its_selector_with_the_context_object() -> None:
     assert state.child_input(surroundings, effect, 1).value == {"n": 1, "v": "b", "all": 9}
 
 
+def test_wait_refuses_a_bad_input_path_before_it_waits() -> None:
+    with pytest.raises(StateFailed, match="No results for path"):
+        begin({"Type": "Wait", "Seconds": 9, "InputPath": "$.x", "End": True}, {})
+
+
+def test_the_members_of_a_literal_object_are_items_with_a_key() -> None:
+    state: dict[str, Any] = {"Type": "Map", "Items": {"a": 1, "b": "{% 1 + 1 %}"}, "ItemProcessor": ONE_PASS}
+    fan_out = begin({**state, "End": True}, {}, "JSONata")
+    assert (fan_out.count, fan_out.items) == (2, [1, 2])
+    plain = compiled({**state, "End": True}, "JSONata").child_input
+    chosen = compiled({**state, "ItemSelector": "{% $states.context.Map.Item %}", "End": True}, "JSONata").child_input
+    assert plain is not None
+    assert chosen is not None
+    assert plain(scope({}), fan_out, 1).value == {"Key": "b", "Value": 2}
+    assert chosen(scope({}), fan_out, 1).value == {"Index": 1, "Value": 2, "Key": "b"}
+
+
 def test_map_without_a_limit_runs_forty_at_once() -> None:
     effect = begin({"Type": "Map", "ItemProcessor": ONE_PASS, "End": True}, [1] * 100)
     assert effect.concurrency == 40
 
 
 def test_map_over_no_list_fails_in_awss_words() -> None:
-    with pytest.raises(StateFailed, match=r'Reference path "\$.x" must point to array.'):
+    with pytest.raises(StateFailed, match=r'Reference path "\$.x" must point to array.') as caught:
         begin({"Type": "Map", "ItemsPath": "$.x", "ItemProcessor": ONE_PASS, "End": True}, {"x": 1})
+    assert caught.value.prefixed, "as every error of a path is outside TestState"
+
+
+@pytest.mark.parametrize(
+    ("path", "document", "cause"),
+    [
+        ("$.chunks", {"a": 1}, 'Unable to apply step "chunks" to input {"a":1}'),
+        ("$.found.objects", {"found": {"n": 0}}, 'Unable to apply step "objects" to input {"found":{"n":0}}'),
+        ("$.a[1].b", {"a": [1]}, 'Unable to apply step "1" to input {"a":[1]}'),
+        ("$v.x", {}, 'Unable to apply step "x" to input {"y":[]}'),
+        ("$.x", "text", 'Unable to apply ReferencePath $.x to input "text"'),
+    ],
+)
+def test_map_over_items_that_are_missing_names_the_step(path: str, document: Json, cause: str) -> None:
+    with pytest.raises(StateFailed) as caught:
+        begin({"Type": "Map", "ItemsPath": path, "ItemProcessor": ONE_PASS, "End": True}, document, v={"y": []})
+    assert (caught.value.error, caught.value.cause) == ("States.ReferencePathConflict", cause)
+    assert not caught.value.prefixed
+
+
+def test_map_over_a_variable_without_a_value_names_the_path() -> None:
+    with pytest.raises(StateFailed, match=r"Invalid path '\$v.x' : ") as caught:
+        begin({"Type": "Map", "ItemsPath": "$v.x", "ItemProcessor": ONE_PASS, "End": True}, {})
+    assert caught.value.error == "States.Runtime"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"InputPath": "$.x"}, {"OutputPath": "$.x"}, {"Parameters": {"a.$": "$.x"}}, {"Parameters": {"a.$": "$"}},
+        {"Parameters": {"a.$": "$.x[*]"}}, {"Parameters": {"a": [{"b.$": "$..x"}]}}, {"Assign": {"a.$": "$"}},
+    ],
+)  # fmt: skip
+def test_no_path_is_applied_to_null(fields: JsonObject) -> None:
+    with pytest.raises(StateFailed) as caught:
+        begin({"Type": "Pass", "End": True, **fields}, None)
+    assert (caught.value.error, caught.value.cause) == (
+        "States.Runtime",
+        "Unable to apply Path transformation to null or empty input.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "output"),
+    [({}, None), ({"InputPath": "$", "OutputPath": "$"}, None), ({"Parameters": {"a.$": "$$.State.Name"}}, {"a": "S"})],
+)
+def test_null_goes_where_no_path_looks_at_it(fields: JsonObject, output: Json) -> None:
+    assert begin({"Type": "Pass", "End": True, **fields}, None).output.value == output
 
 
 def test_choice_takes_the_first_rule_that_holds_with_its_own_assign() -> None:

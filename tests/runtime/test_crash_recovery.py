@@ -10,7 +10,7 @@ import pytest
 from asfn.store.memory import MemoryStore
 from asfn.store.sqlite import SqliteStore
 from asfn.testing.loop import VirtualClock
-from tests.runtime.lives import Life, Place, Workflow, check, live, live_on, undisturbed
+from tests.runtime.lives import Life, Place, Reply, Workflow, check, live, live_on, undisturbed
 from tests.runtime.workflows import (
     JOBS,
     LARGE_PAYLOADS,
@@ -18,6 +18,8 @@ from tests.runtime.workflows import (
     TASK_IN_MAP_IN_PARALLEL,
     VARIABLES,
     WORKFLOWS,
+    each,
+    machine,
 )
 
 every_workflow = pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda workflow: workflow.name)
@@ -68,6 +70,20 @@ def test_a_commit_after_every_transition_gives_as_many_places_to_die(workflow: W
         first = live(workflow, store, commit="awaited", crash_after=number)
         assert first.died
         check(reference, lives_until_the_end(workflow, store, [first], commit="awaited"))
+
+
+@pytest.mark.parametrize("options", [{}, {"commit": "awaited"}])
+def test_iterations_that_had_started_and_not_run_start_no_second_time(options: dict[str, Any]) -> None:
+    only = machine(("Pass", {"Type": "Pass", "End": True}))
+    workflow = Workflow(
+        "a long Map", machine(("Many", each(only))), list(range(150)), lambda state, payload, attempt: Reply()
+    )
+    reference = undisturbed(workflow, **options)
+    assert reference.commits > 2
+    for number in range(1, reference.commits + 1, 1 + reference.commits // 12):
+        store = MemoryStore()
+        first = live(workflow, store, crash_after=number, **options)
+        check(reference, lives_until_the_end(workflow, store, [first], **options))
 
 
 @every_workflow

@@ -118,7 +118,10 @@ def test_a_failure_nobody_catches_is_told_from_the_inside_out() -> None:
         ({"Type": "Pass", "OutputPath": "$.missing", "End": True}, "States.Runtime"),
         ({"Type": "Wait", "SecondsPath": "$.missing", "End": True}, "States.Runtime"),
         ({"Type": "Choice", "InputPath": "$.no", "Choices": [LOOP], "Default": "Z"}, "States.Runtime"),
-        ({"Type": "Map", "ItemsPath": "$.no", "ItemProcessor": machine(("I", NAP)), "End": True}, "States.Runtime"),
+        (
+            {"Type": "Map", "ItemsPath": "$.no", "ItemProcessor": machine(("I", NAP)), "End": True},
+            "States.ReferencePathConflict",
+        ),
         (
             {"Type": "Pass", "QueryLanguage": "JSONata", "Output": "{% $x %}", "End": True},
             "States.QueryEvaluationError",

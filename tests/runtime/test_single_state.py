@@ -12,6 +12,7 @@ from asfn.engine import Engine
 from asfn.errors import (
     AsfnError,
     DefinitionError,
+    InvalidArn,
     InvalidExecutionInput,
     InvalidParameter,
     TaskFailed,
@@ -25,7 +26,12 @@ ROLE = "arn:aws:iam::123456789012:role/r"
 FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:f"
 PASS: dict[str, Any] = {"Type": "Pass", "End": True}
 TASK: dict[str, Any] = {"Type": "Task", "Resource": FUNCTION, "End": True}
-START: dict[str, Any] = {"Type": "Task", "Resource": "arn:aws:states:::states:startExecution", "End": True}
+START: dict[str, Any] = {
+    "Type": "Task",
+    "Resource": "arn:aws:states:::states:startExecution",
+    "Parameters": {"StateMachineArn": "any"},
+    "End": True,
+}
 SYNC: dict[str, Any] = {**START, "Resource": "arn:aws:states:::states:startExecution.sync"}
 INNER = {"StartAt": "P", "States": {"P": PASS}}
 OTHER = {"StartAt": "Q", "States": {"Q": PASS}}
@@ -141,7 +147,9 @@ def output(response: dict[str, Any]) -> Any:
             InvalidParameter,
             "Member must satisfy enum value set: [INFO, DEBUG, TRACE]",
         ),
-        (PASS, {"input": "{"}, InvalidExecutionInput, "Invalid State Machine Execution Input: "),
+        (PASS, {"input": "{"}, InvalidExecutionInput, "State Machine Execution Input: 'Invalid execution input.'"),
+        (PASS, {"input": "{a: 1}"}, InvalidExecutionInput, "Input: 'Unexpected character ('a' (code 97)): was "),
+        (PASS, {"roleArn": "me"}, InvalidArn, "Invalid Arn: 'Invalid ARN prefix: me'"),
         (PASS, {"stateName": ""}, InvalidParameter, "Member must have length greater than or equal to 1"),
         (PASS, {"input": " " * 262_145}, InvalidParameter, "Member must have length less than or equal to 262144"),
         (PASS, {"stateConfiguration": 1}, InvalidParameter, "'stateConfiguration' must be an object"),
@@ -206,6 +214,19 @@ def test_a_given_context_object_takes_the_place_of_the_whole_one() -> None:
     wait = {**definition, "Resource": "arn:aws:states:::sqs:sendMessage.waitForTaskToken"}
     context = {"Task": {"Token": "t"}, "Execution": {"Input": {"any": 1}}}
     assert output(answered(wait, mock=RESULT, context=json.dumps(context))) == {"context": context}
+
+
+@pytest.mark.parametrize("language", ["JSONPath", "JSONata"])
+def test_an_item_selector_sees_the_given_context_object_and_its_item(language: str) -> None:
+    selectors = {
+        "JSONPath": {"item.$": "$$.Map.Item.Value", "state.$": "$$.State.Name"},
+        "JSONata": {"item": "{% $states.context.Map.Item.Value %}", "state": "{% $states.context.State.Name %}"},
+    }
+    definition = {**MAP, "QueryLanguage": language, "ItemSelector": selectors[language]}
+    response = answered(
+        definition, input="[7]", mock={"result": "[1]"}, context='{"State": {"Name": "Given"}}', inspectionLevel="DEBUG"
+    )
+    assert json.loads(response["inspectionData"]["afterItemSelector"]) == [{"item": 7, "state": "Given"}]
 
 
 def test_without_a_context_it_is_that_of_a_nameless_express_execution() -> None:

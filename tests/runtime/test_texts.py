@@ -14,6 +14,7 @@ from asfn.errors import (
     AsfnError,
     DefinitionError,
     ExecutionDoesNotExist,
+    ExecutionFailed,
     InvalidExecutionInput,
     InvalidName,
     InvalidOutput,
@@ -86,5 +87,31 @@ def test_what_can_be_kept_is_kept_to_the_last_character() -> None:
             await execution.stop(error, cause)
             info = await execution.describe()
             assert (info.error, info.cause) == (error, cause)
+
+    run(main)
+
+
+def test_the_texts_of_a_field_that_fails_are_cut_to_awss_lengths() -> None:
+    async def main(clock: VirtualClock) -> None:
+        async with Engine(clock=clock) as engine:
+            each: JsonObject = {"Type": "Map", "Items": "{% $states.input %}", "End": True}
+            each["ItemProcessor"] = machine(
+                ("Nap", {"Type": "Pass", "Output": {"k" * 300: "{% $gone %}"}, "End": True})
+            )
+            await engine.create_state_machine("m", {**machine(("Each", each)), "QueryLanguage": "JSONata"})
+            for given, cause, location in (("c" * 40_000, 32_768, 5), ([1], None, 256)):
+                execution = await engine.start("m", given)
+                with pytest.raises(ExecutionFailed):
+                    await execution.result()
+                (details,) = [
+                    event["evaluationFailedEventDetails"]
+                    for event in await execution.history()
+                    if event["type"] == "EvaluationFailed"
+                ]
+                assert isinstance(details, dict)
+                assert cause is None or len(str(details["cause"])) == cause == len(
+                    (await execution.describe()).cause or ""
+                )
+                assert len(str(details["location"])) == location
 
     run(main)

@@ -172,9 +172,9 @@ def _hand_out(rng: Random, definition: JsonObject, scripts: dict[str, Script], s
         if state["Type"] != "Task" or ":function:" not in state["Resource"] or rng.random() >= share:
             continue
         state["Resource"] = "arn:aws:states:::sqs:sendMessage.waitForTaskToken"
-        if "Arguments" in state:
+        if state.get("QueryLanguage", definition.get("QueryLanguage")) == "JSONata":
             state["Arguments"] = {"token": "{% $states.context.Task.Token %}"}
-        elif "Parameters" in state:
+        else:
             state["Parameters"] = {"token.$": "$$.Task.Token"}
         scripts[name] = replace(scripts[name], callback=True, most_seconds=rng.choice((5.0, 500.0, 50_000.0)))
 

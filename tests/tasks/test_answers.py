@@ -29,6 +29,7 @@ def fault(resource: str, answer: Any, mode: Mode = "STRICT") -> str | None:
         (START, {"ExecutionArn": "a", "StartDate": "2026"}, None),
         (START, {"ExecutionArn": "a", "StartDate": "2026", "other": [1]}, None),
         (START, {"ExecutionArn": "", "StartDate": "2026"}, "Field 'ExecutionArn' is smaller than the minimum length"),
+        (START, {"ExecutionArn": "a" * 257, "StartDate": "2026"}, "Field 'ExecutionArn' exceeds the maximum length"),
         ("dynamodb:getItem", {"Item": {"id": {"S": "a"}, "n": {"L": [{"N": "1"}]}}}, None),
         ("dynamodb:getItem", {"Item": {"id": {"S": 1}}}, "Field 'S' must be a string"),
         ("dynamodb:getItem", {"Item": {"id": {"L": [{"BOOL": "x"}]}}}, "Field 'BOOL' must be a boolean"),

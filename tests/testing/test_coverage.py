@@ -37,6 +37,8 @@ def machine(**states: Any) -> JsonObject:
 
 
 def task(**more: Any) -> JsonObject:
+    if "Arguments" not in more:
+        more = {"Parameters": {}, **more}
     return {"Type": "Task", "Resource": SQS, **({"End": True} if "Next" not in more else {}), **more}
 
 

@@ -42,7 +42,7 @@ ORDER = {
             "Next": "CoolOff",
         },
         "CoolOff": {"Type": "Wait", "Seconds": 259200, "Next": "Ship"},
-        "Ship": {"Type": "Task", "Resource": "arn:aws:states:::sqs:sendMessage", "End": True},
+        "Ship": {"Type": "Task", "Resource": "arn:aws:states:::sqs:sendMessage", "Parameters": {}, "End": True},
         "Refused": {"Type": "Fail", "Error": "Refused"},
     },
 }

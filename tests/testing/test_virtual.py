@@ -32,6 +32,8 @@ ACTIVITY = "arn:aws:states:us-east-1:123456789012:activity:approve"
 
 
 def task(resource: str = SQS, **more: Any) -> JsonObject:
+    if resource.startswith("arn:aws:states:::"):
+        more = {"Parameters": {}, **more}
     return {"Type": "Task", "Resource": resource, **({"End": True} if "Next" not in more else {}), **more}
 
 
@@ -40,7 +42,11 @@ def machine(**states: Any) -> JsonObject:
 
 
 LOOP = machine(
-    Poll=task(Retry=[{"ErrorEquals": ["Busy"], "MaxAttempts": 2, "IntervalSeconds": 1}], Next="Ready"),
+    Poll=task(
+        Parameters={"body.$": "$"},
+        Retry=[{"ErrorEquals": ["Busy"], "MaxAttempts": 2, "IntervalSeconds": 1}],
+        Next="Ready",
+    ),
     Ready={
         "Type": "Choice",
         "Choices": [{"Variable": "$.ready", "BooleanEquals": True, "Next": "Done"}],
@@ -49,7 +55,8 @@ LOOP = machine(
     Wait={"Type": "Wait", "Seconds": 60, "Next": "Poll"},
     Done={"Type": "Succeed"},
 )
-EACH = machine(Each={"Type": "Map", "ItemProcessor": machine(Work=task()), "MaxConcurrency": 1, "End": True})
+WORK = task("arn:aws:lambda:us-east-1:123456789012:function:work")
+EACH = machine(Each={"Type": "Map", "ItemProcessor": machine(Work=WORK), "MaxConcurrency": 1, "End": True})
 
 
 def check(test: Test, *, database: str = "memory://", seed: int | None = None, **definitions: JsonObject) -> Any:
@@ -71,7 +78,7 @@ def test_mocks_answer_in_their_order_and_the_path_shows_the_way(seed: int | None
         execution = await engine.start("loop", {"n": 1})
         assert await execution.result() == {"ready": True}
         assert execution.path == ["Poll", "Ready", "Wait", "Poll", "Ready", "Done"]
-        assert poll.payloads == [{"n": 1}, *[{"ready": False}] * 3]
+        assert poll.payloads == [{"body": {"n": 1}}, *[{"body": {"ready": False}}] * 3]
         assert [call.attempt for call in poll.calls] == [0, 0, 1, 2]
         assert engine.clock.elapsed == timedelta(seconds=60 + 1 + 2 + 30)
 

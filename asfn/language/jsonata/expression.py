@@ -98,7 +98,7 @@ class Expression:
         try:
             result = self._program().run(self._roots(env, states), env, self._limits)
         except EvaluationFailed as error:
-            raise self._failure(f"{self._subject} threw an error during evaluation{error.ending}") from None
+            raise self._failure(f"{self._subject} {error.sentence}") from None
         except UnsupportedResult:
             raise self._failure(f"{self._subject} returned an unsupported result type.") from None
         return result

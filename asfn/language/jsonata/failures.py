@@ -42,7 +42,7 @@ class JsonataSyntaxError(ValueError):
 class EvaluationFailed(Exception):
     """An expression threw. `code` is None for a limit, whose text stands behind a colon in AWS's sentence.
 
-    Never leaves this package.
+    message: empty where the evaluator itself gave up, for want of a check.   Never leaves this package.
     """
 
     def __init__(self, code: str | None, message: str) -> None:
@@ -51,9 +51,12 @@ class EvaluationFailed(Exception):
         self.message = message
 
     @property
-    def ending(self) -> str:
-        """What follows "threw an error during evaluation" ([A] both forms)."""
-        return f": {self.message}" if self.code is None else f". {self.code}: {self.message}"
+    def sentence(self) -> str:
+        """What AWS says the expression did ([A] all three forms; behind the first AWS puts an id)."""
+        if not self.message and self.code is None:
+            return "threw an internal error during evaluation."
+        threw = "threw an error during evaluation"
+        return f"{threw}: {self.message}" if self.code is None else f"{threw}. {self.code}: {self.message}"
 
 
 class UnsupportedResult(Exception):

@@ -205,7 +205,7 @@ def _coded(error: Exception, value: Item, picture: Item) -> Exception:
         return failed("D3132", error.args[0])
     if isinstance(value, str):
         return failed("D3110", value)
-    return EvaluationFailed(None, f"{type(error).__name__}: {error}")
+    return EvaluationFailed(None, "")
 
 
 def _to_millis(text: Item, picture: Item = None) -> Item:

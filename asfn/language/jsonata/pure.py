@@ -70,8 +70,8 @@ class PureProgram:
             ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError,
             ValueError,
         ) as error:  # fmt: skip
-            # The port raises these where the reference has a code; the expression failed all the same.
-            raise EvaluationFailed(None, f"{type(error).__name__}: {error}") from None
+            # The reference fails here without a code too, or the port does where that has one.
+            raise EvaluationFailed(None, "") from error
 
 
 def _failure(error: JException) -> EvaluationFailed:
@@ -174,7 +174,12 @@ class Evaluator(Jsonata):  # type: ignore[misc]  # the library has no types
         return result
 
     def evaluate_literal(self, expr: Any) -> Item:
-        return NULL if expr.value is None else settled(expr.value)
+        value = expr.value
+        if type(value) is str:  # two escapes may be one character
+            return (
+                value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+            )
+        return NULL if value is None else settled(value)
 
     def charge(self, count: int) -> None:
         """Count list members (or tens of characters) that were built."""

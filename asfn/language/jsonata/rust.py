@@ -44,6 +44,9 @@ _EXACT: Final = 2**53
 _STACK: Final = 500
 _SMALL: Final = 256
 _ALL_PAIRS: Final = 1_000
+# What jsonatapy does otherwise than the reference and AWS: it knows no `$clone`, takes any text for base64, leaves
+# the blanks of a URL, rounds half up for a base, shuffles by a source of its own.
+_OTHERWISE: Final = {"base64decode", "clone", "encodeUrl", "formatBase", "shuffle"}
 _PARAMETERS: Final = {"parse": "a", "partition": "ab", "range": "abc", "hash": "ab", "random": "a", "uuid": ""}
 
 
@@ -58,8 +61,9 @@ class RustEngine:
             syntax.unbounded
             or syntax.depth > 100
             or syntax.needs_context
-            or bool(syntax.functions & {"shuffle"})
+            or bool(syntax.functions & _OTHERWISE)
             or "eval" in syntax.unknown_functions
+            or "eval" in syntax.variables
         )
         return PureProgram(syntax) if needs_pure else RustProgram(syntax)
 
@@ -75,6 +79,8 @@ class RustProgram:
         self._names = names
         self._compiled: dict[tuple[str, ...], Any] = {}
         self._pure = PureProgram(syntax)
+        # jsonatapy shows a function as null; what `$reduce` makes of an empty list too, where nothing is meant.
+        self._doubts_null = syntax.makes_functions or "reduce" in syntax.functions
 
     def run(self, roots: Mapping[str, Json], env: Environment, limits: Limits) -> Result:
         """See seam.Program."""
@@ -196,19 +202,18 @@ class RustProgram:
             return UNDEFINED
         value: Json = wrapped["r"]
         if value is None:
-            # Null, or a function: jsonatapy shows both as None.
-            return self._pure.run(roots, env, limits) if self._syntax.makes_functions else None
-        finite, exact = _inspect(value, self._syntax.makes_text, self._syntax.makes_functions)
+            return self._pure.run(roots, env, limits) if self._doubts_null else None
+        finite, exact = _inspect(value, self._syntax.makes_text, self._doubts_null)
         if not exact:
             return self._pure.run(roots, env, limits)
         return value if finite else _finite(value)
 
 
-def _inspect(value: Json, texts: bool, functions: bool) -> tuple[bool, bool]:
+def _inspect(value: Json, texts: bool, nulls: bool) -> tuple[bool, bool]:
     """Whether all numbers are finite, and whether the value is what it seems.
 
     It may not be: a number was rounded on the way through a double, or (texts) stands rounded in a text, or
-    (functions) a null was a function.
+    (nulls) a null was none.
     """
     finite = True
     waiting = [value]
@@ -225,7 +230,7 @@ def _inspect(value: Json, texts: bool, functions: bool) -> tuple[bool, bool]:
                     return finite, False
                 finite = False
         elif item is None:
-            if functions:
+            if nulls:
                 return finite, False
         elif texts and kind is str and len(item) > 15 and _LONG_NUMBER.search(item):  # type: ignore[arg-type]
             return finite, False

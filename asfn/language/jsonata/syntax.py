@@ -210,6 +210,7 @@ class _Walk:
                 here = here.inner(building=False)
             handler = _Walk.variable if not index and step.type == "variable" else _HANDLERS.get(step.type)
             depth = max(depth, self.visit(step, here, handler))
+            self.makes_functions |= index == len(node.steps) - 1 and self.is_function(step, here)
             for name in (step.focus, step.index):
                 if name is not None:
                     scope[name] = _Binding(place.loop + 1)

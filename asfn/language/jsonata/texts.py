@@ -159,10 +159,11 @@ def match(text: Item, pattern: Item, limit: Item) -> Item:
     if limit is not None and limit < 0:
         raise failed("D3040", limit)
     result = Utils.create_sequence()
+    index = _units(text)
     for found, start, _, groups in _matches(pattern, text):
         if limit is not None and len(result) >= limit:
             break
-        result.append({"match": found, "index": start, "groups": groups})
+        result.append({"match": found, "index": index(start), "groups": groups})
     return result
 
 
@@ -198,10 +199,11 @@ def replace(text: Item, pattern: Item, replacement: Item, limit: Item) -> Item:
         return text.replace(pattern, replacement, -1 if limit is None else math.ceil(limit))
     parts: list[str] = []
     place, size = 0, 0
+    index = _units(text)
     for count, (found, start, end, groups) in enumerate(_literal(pattern, text)):
         if limit is not None and count >= limit:
             break
-        new = _substitute(replacement, found, start, groups)
+        new = _substitute(replacement, {"match": found, "start": index(start), "end": index(end), "groups": groups})
         size += start - place + len(new)
         if size > DEFAULT_LIMITS.value_bytes:
             raise EvaluationFailed(None, MEMORY_LIMIT)
@@ -216,10 +218,23 @@ def _literal(pattern: Item, text: str) -> Iterator[tuple[str, int, int, list[Ite
     return ((pattern, m.start(), m.end(), []) for m in re.finditer(re.escape(pattern), text))
 
 
-def _substitute(replacement: Item, found: str, start: int, groups: list[Item]) -> str:
+def _units(text: str) -> Callable[[int], int]:
+    """Tells the index of ascending places in a text: it counts UTF-16 units, as the reference does."""
+    at = beyond = 0
+
+    def index(place: int) -> int:
+        nonlocal at, beyond
+        beyond += sum(character > "\uffff" for character in text[at:place])
+        at = place
+        return place + beyond
+
+    return int if text.isascii() else index
+
+
+def _substitute(replacement: Item, match: dict[str, Item]) -> str:
     if isinstance(replacement, str):
-        return _expanded(replacement, found, groups)
-    result = Functions.func_apply(replacement, [{"match": found, "index": start, "groups": groups}])
+        return _expanded(replacement, match["match"], match["groups"])
+    result = Functions.func_apply(replacement, [match])
     if not isinstance(result, str):
         raise failed("D3012", result)
     return result
@@ -247,13 +262,13 @@ def _expanded(template: str, found: str, groups: list[Item]) -> str:
 
 
 def base64decode(text: Item) -> Item:
-    """`$base64decode`; bytes that are no UTF-8 are replaced."""
+    """`$base64decode`; bytes that are no UTF-8 are replaced. What is no base64 breaks AWS's evaluator ([A] "!!!")."""
     if text is None:
         return None
-    try:
-        return codec.b64decode(text.encode() + b"==").decode("utf-8", "replace")
-    except ValueError:
-        raise EvaluationFailed(None, "Illegal base64 character") from None  # AWS gives no stable text [U]
+    digits = re.fullmatch(r"([A-Za-z0-9+/]*)={0,2}", "".join(text.split()))
+    if digits is None or len(digits[1]) % 4 == 1:
+        raise EvaluationFailed(None, "")
+    return codec.b64decode(digits[1] + "==").decode("utf-8", "replace")
 
 
 def url(function: Callable[[str], str], name: str) -> Callable[[Item], Item]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -22,7 +23,7 @@ _CLOSE: Final = 0.7
 
 
 class _Finding:
-    __slots__ = ("code", "key", "message", "place", "pointer", "severity", "suggestion")
+    __slots__ = ("code", "key", "last", "message", "place", "pointer", "severity", "suggestion")
 
     def __init__(
         self,
@@ -33,6 +34,7 @@ class _Finding:
         place: Tokens,
         key: bool,
         suggestion: str | None,
+        last: bool = False,
     ) -> None:
         self.severity = severity
         self.code = code
@@ -41,13 +43,15 @@ class _Finding:
         self.place = place
         self.key = key
         self.suggestion = suggestion
+        self.last = last
 
 
 class Findings:
     """What has been found so far.
 
     path: the location that AWS names.   field: a member of the object at `path` that the finding is about; it
-    only moves line and column there.   placed=False: AWS gives no location.
+    only moves line and column there.   placed=False: AWS gives no location.   last: it stands behind all that
+    is found inside of `path`.
     """
 
     def __init__(self) -> None:
@@ -63,10 +67,11 @@ class Findings:
         field: str | None = None,
         suggestion: str | None = None,
         placed: bool = True,
+        last: bool = False,
     ) -> None:
         place = path if field is None else (*path, field)
         location = pointer(path) if placed else None
-        self._items.append(_Finding("ERROR", code, message, location, place, field is not None, suggestion))
+        self._items.append(_Finding("ERROR", code, message, location, place, field is not None, suggestion, last))
 
     def warning(
         self,
@@ -98,7 +103,7 @@ class Findings:
             return []
         order = _Order(document.value)
         result = []
-        for item in sorted(self._items, key=lambda finding: order.key(finding.place)):
+        for item in sorted(self._items, key=order.of):
             place = item.place
             position = document.key_position(place) if item.key else document.position(place)
             while position is None and place and document.text is not None:
@@ -130,6 +135,11 @@ class _Order:
     def __init__(self, value: Json) -> None:
         self._value = value
         self._indexes: dict[int, dict[str, int]] = {}
+
+    def of(self, finding: _Finding) -> tuple[float, ...]:
+        """The key by which findings are sorted."""
+        key = self.key(finding.place)
+        return (*key, math.inf) if finding.last else key
 
     def key(self, path: Tokens) -> tuple[int, ...]:
         value = self._value

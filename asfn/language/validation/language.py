@@ -30,7 +30,12 @@ def check_language(
 
 
 def report_language(state: StateScope, path: Tokens, name: str) -> None:
-    """Report one field of the other language."""
+    """Report one field of the other language.
+
+    Not of a JSONPath state in a JSONata machine: AWS says that it may not be one, and no more ([A] floci 2972).
+    """
+    if state.language != state.definition.language == "JSONata":
+        return
     own, other = ("JSONata", "JSONPath") if state.jsonata else ("JSONPath", "JSONata")
     limit = f"is only supported for the '{other}' QueryLanguage"
     message = f"The QueryLanguage is set to '{own}', but field '{name}' {limit}"

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from asfn.language.validation import values
-from asfn.language.validation.maps import check_processor_config, is_distributed, processor_of
+from asfn.language.validation.maps import (
+    check_processor_config,
+    is_distributed,
+    processor_of,
+    runs_express_children,
+)
 from asfn.language.validation.scope import Definition, StateScope, Variables
 from asfn.language.validation.states import TYPES, check_state, has_way_out
 from asfn.language.validation.transitions import check_transitions
@@ -85,8 +91,9 @@ def _check_name(definition: Definition, path: Tokens, name: str) -> None:
     if not name:
         findings.error(path, "The state name cannot be empty", code="INVALID_STATE_NAME")  # [U] AWS's words
     elif len(name) > MAX_NAME_CHARACTERS:
-        message = f"State name '{name}' exceeds the {MAX_NAME_CHARACTERS}-character limit allowed by the service"
-        findings.error(path[:-1], message, code="INVALID_STATE_NAME", field=name)  # [R], its beginning [U]
+        limit = f"exceeds the {MAX_NAME_CHARACTERS}-character limit allowed by the service"
+        message = f"Invalid State name: State '{name}' {limit}"
+        findings.error(path, message, code="INVALID_STATE_NAME")  # [R] asl-validator 69
     if name in definition.state_names:
         findings.error(path, f"Duplicate State name: {name}", code="DUPLICATE_STATE_NAME")
     else:
@@ -137,6 +144,8 @@ def _check_nested(state: StateScope) -> None:
         values.only_fields(findings, place, processor, _PROCESSOR_FIELDS)
         if "ProcessorConfig" in processor:
             check_processor_config(state, (*place, "ProcessorConfig"), processor["ProcessorConfig"])
-        # The children of a distributed Map start without variables [D].
+        # The children of a distributed Map start without variables, and may be Express executions themselves [D].
         outer = None if is_distributed(state.fields) else state.variables
+        if runs_express_children(state.fields):
+            definition = replace(definition, type="EXPRESS")  # that AWS sees it when the machine is created [U]
         _check_machine(definition, place, processor, outer)

@@ -62,9 +62,18 @@ def processor_of(fields: JsonObject) -> tuple[str, JsonObject] | None:
 
 def is_distributed(fields: JsonObject) -> bool:
     """Whether a Map asks for distributed mode."""
+    return _processor_config(fields).get("Mode") == "DISTRIBUTED"
+
+
+def runs_express_children(fields: JsonObject) -> bool:
+    """Whether the children of a Map are Express executions."""
+    return is_distributed(fields) and _processor_config(fields).get("ExecutionType") == "EXPRESS"
+
+
+def _processor_config(fields: JsonObject) -> JsonObject:
     found = processor_of(fields)
     config = found[1].get("ProcessorConfig") if found else None
-    return isinstance(config, dict) and config.get("Mode") == "DISTRIBUTED"
+    return config if isinstance(config, dict) else {}
 
 
 def check_map(state: StateScope) -> None:
@@ -144,10 +153,11 @@ def check_label(state: StateScope, path: Tokens, value: Json) -> None:
     if not value:
         findings.error(path, "Value cannot be empty")
     elif len(value) > MAX_LABEL_CHARACTERS:
-        message = f"Label name '{value}' exceeds the {MAX_LABEL_CHARACTERS}-character limit allowed by the service"
-        findings.error(path, message, code="INVALID_LABEL_NAME")  # [R], its beginning [U]
+        limit = f"exceeds the {MAX_LABEL_CHARACTERS}-character limit allowed by the service"
+        message = f"Invalid Label name: Label '{value}' {limit}"
+        findings.error(path, message, code="INVALID_LABEL_NAME")  # [R], its beginning as that of a state name [U]
     elif found := _BAD_LABEL.search(value):
-        message = f"Label name '{value}' contains the invalid character {found.group()!r}"
+        message = f"Invalid Label name: Label '{value}' contains the invalid character {found.group()!r}"
         findings.error(path, message, code="INVALID_LABEL_NAME")  # [U] AWS's words
     elif value in state.definition.labels:
         findings.error(path, f"Duplicate Label name: {value}", code="DUPLICATE_LABEL_NAME")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from asfn.language.intrinsics import IntrinsicSyntaxError, compile_intrinsic
+from asfn.language.intrinsics import Intrinsic, IntrinsicSyntaxError, compile_intrinsic
 from asfn.language.paths import PathSyntaxError, compile_path, compile_reference_path
 from asfn.language.templates import MAX_NESTING
 
@@ -49,6 +49,7 @@ FUNCTIONS: Final = (
 )
 
 _LOOKS_LIKE_PATH: Final = re.compile(r"\$\$?(?:\.[\w'*]|\[)|States\.[A-Z]\w+\(")
+_BAD_BRACKET: Final = re.compile(r"\[(?!['\"0-9-])")
 _CALL: Final = re.compile(r"\s*([A-Za-z.]+)\(")
 
 
@@ -88,9 +89,15 @@ def check_reference_path(
     try:
         compiled = compile_reference_path(value, allow_context=context, allow_variable=variable)
     except PathSyntaxError as error:
-        state.findings.error(path, "Value is not a Reference Path", suggestion=str(error))
+        state.findings.error(path, _not_a_reference(value), suggestion=str(error))
         return
     note_reads(state, path, (compiled,))
+
+
+def _not_a_reference(text: str) -> str:
+    """AWS's sentence; what it names of a bad bracket is [R] (ts2asl 912, `[$$.x]`), for other brackets [U]."""
+    reason = ": '[' must be followed by ' or '['" if _BAD_BRACKET.search(text) else ""
+    return f"Value is not a Reference Path{reason}"
 
 
 def check_operand_path(state: StateScope, path: Tokens, value: Json) -> None:
@@ -99,7 +106,7 @@ def check_operand_path(state: StateScope, path: Tokens, value: Json) -> None:
         try:
             note_reads(state, path, (compile_path(value),))
         except PathSyntaxError as error:
-            state.findings.error(path, "Value is not a Reference Path", suggestion=str(error))
+            state.findings.error(path, _not_a_reference(value), suggestion=str(error))
         return
     state.findings.error(path, "Value is not a Reference Path: Reference path didn't start with '$'")
 
@@ -119,7 +126,7 @@ def check_text_source(state: StateScope, path: Tokens, value: Json) -> None:
         listed = ", ".join(sorted(TEXT_FUNCTIONS))
         state.findings.error(path, message, suggestion=f"The function must give text: {listed}.")
         return
-    note_reads(state, path, call.paths)
+    _note_call(state, path, call)
 
 
 def check_template(state: StateScope, path: Tokens, value: Json, depth: int = 0) -> None:
@@ -151,12 +158,19 @@ def _check_dynamic(state: StateScope, path: Tokens, key: str, value: Json) -> No
             if value.startswith("$"):
                 note_reads(state, (*path, key), (compile_path(value),))
             else:
-                note_reads(state, (*path, key), compile_intrinsic(value).paths)
+                _note_call(state, (*path, key), compile_intrinsic(value))
             return
         except (PathSyntaxError, IntrinsicSyntaxError) as error:
             reason = _function_hint(state.findings, value) or str(error)
     message = f"The value for the field '{key}' must be a valid JSONPath or a valid intrinsic function call"
     state.findings.error(path, message, field=key, suggestion=reason)
+
+
+def _note_call(state: StateScope, path: Tokens, call: Intrinsic) -> None:
+    """AWS takes a call with a wrong count of arguments, and fails when the state runs [A, measured elsewhere]."""
+    note_reads(state, path, call.paths)
+    for message in call.miscounts:
+        state.findings.warning(path, message, code="WRONG_ARGUMENT_COUNT")
 
 
 def _function_hint(findings: Findings, text: str) -> str | None:

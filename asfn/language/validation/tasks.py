@@ -127,7 +127,7 @@ def _hint_parameters(state: StateScope, resource: Resource) -> None:
     )
     if name not in state.fields:
         message = f"{name} field is required for resource ARN: {resource.text}"
-        state.findings.warning(state.path, message, code="MISSING_PARAMETERS")
+        state.findings.error((*state.path, "Resource"), message)  # [A] measured elsewhere (cdk-preflight, Sep 2026)
     elif isinstance(parameters, dict):
         for key in needed:
             if key not in parameters and f"{key}.$" not in parameters:

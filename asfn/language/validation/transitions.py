@@ -18,33 +18,33 @@ TRANSITION = "MISSING_TRANSITION_TARGET"
 
 
 def check_transitions(findings: Findings, path: Tokens, machine: JsonObject, *, complete: bool) -> None:
-    """The transitions of one machine, nested or not.
+    """The transitions of one machine, nested or not: StartAt and every target first, then its ends, then what is lost.
 
     complete: every state's own transitions are written as they should be; otherwise only the targets that are
     there are checked, since what a mended state would lead to is not known.
+    A machine without an end is reported for that alone, and not for the states that nothing leads to [A] (floci 2786).
     """
     states = machine["States"]
     assert isinstance(states, dict)
     start = machine.get("StartAt")
     targets: dict[str, list[str]] = {}
+    if isinstance(start, str):
+        _check_target(findings, (*path, "StartAt"), start, states)
     for name, state in states.items():
         targets[name] = []
         if isinstance(state, dict):
             for place, target in _targets(state):
                 _check_target(findings, (*path, "States", name, *place), target, states)
                 targets[name].append(target)
-    if isinstance(start, str):
-        _check_target(findings, (*path, "StartAt"), start, states)
     if not complete:
         return
     if not any(_is_terminal(state) for state in states.values()):
-        # At the top AWS gives no location [A]; for a nested machine it is not known [U].
-        findings.error(path, "Workflow has no terminal state", code="MISSING_END_STATE", placed=bool(path))
-    if isinstance(start, str) and start in states:
-        reached = _reached(start, targets)
-        for name in states:
-            if name not in reached:
-                findings.error((*path, "States", name), f'State "{name}" is not reachable.', code=TRANSITION)
+        # At the top AWS gives no location [A]. For a nested machine it is not known, nor that AWS minds at all [U].
+        message = "Workflow has no terminal state"
+        findings.error(path, message, code="MISSING_END_STATE", placed=bool(path), last=True)
+    elif isinstance(start, str):
+        for name in _lost(start, targets):
+            findings.error((*path, "States", name), f'State "{name}" is not reachable.', code=TRANSITION)
 
 
 def _check_target(findings: Findings, path: Tokens, target: str, states: JsonObject) -> None:
@@ -80,9 +80,27 @@ def _is_terminal(state: Json) -> bool:
     return isinstance(state, dict) and (state.get("End") is True or state.get("Type") in ("Succeed", "Fail"))
 
 
-def _reached(start: str, targets: dict[str, list[str]]) -> set[str]:
-    reached = {start}
-    stack = [start]
+def _lost(start: str, targets: dict[str, list[str]]) -> list[str]:
+    """The states that no way leads to, in their order; what only such a state leads to is not named again.
+
+    So AWS reports them where StartAt names no state ([A] cfn-lint 4074). A ring of lost states is named by its first
+    one [U].
+    """
+    reached = _reached([start], targets)
+    named = {target for name in targets if name not in reached for target in targets[name] if target != name}
+    heads = [name for name in targets if name not in reached and name not in named]
+    reached |= _reached(heads, targets)
+    for name in targets:
+        if name not in reached:
+            heads.append(name)
+            reached |= _reached([name], targets)
+    order = {name: index for index, name in enumerate(targets)}
+    return sorted(heads, key=order.__getitem__)
+
+
+def _reached(starts: list[str], targets: dict[str, list[str]]) -> set[str]:
+    reached = set(starts)
+    stack = list(starts)
     while stack:
         for target in targets.get(stack.pop(), ()):
             if target not in reached:
