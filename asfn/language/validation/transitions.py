@@ -86,24 +86,26 @@ def _lost(start: str, targets: dict[str, list[str]]) -> list[str]:
     So AWS reports them where StartAt names no state ([A] cfn-lint 4074). A ring of lost states is named by its first
     one [U].
     """
-    reached = _reached([start], targets)
+    reached: set[str] = set()
+    _reach(start, targets, reached)
     named = {target for name in targets if name not in reached for target in targets[name] if target != name}
     heads = [name for name in targets if name not in reached and name not in named]
-    reached |= _reached(heads, targets)
+    for name in heads:
+        _reach(name, targets, reached)
     for name in targets:
         if name not in reached:
             heads.append(name)
-            reached |= _reached([name], targets)
+            _reach(name, targets, reached)
     order = {name: index for index, name in enumerate(targets)}
     return sorted(heads, key=order.__getitem__)
 
 
-def _reached(starts: list[str], targets: dict[str, list[str]]) -> set[str]:
-    reached = set(starts)
-    stack = list(starts)
+def _reach(start: str, targets: dict[str, list[str]], reached: set[str]) -> None:
+    """Add a state and all that it leads to; each state is looked at once, however many begin."""
+    reached.add(start)
+    stack = [start]
     while stack:
         for target in targets.get(stack.pop(), ()):
             if target not in reached:
                 reached.add(target)
                 stack.append(target)
-    return reached
