@@ -54,7 +54,7 @@ def check_seed(seed: int, sabotage: Sabotage | None = None, story: list[str] | N
         end, reference = ran.ends[start.name], calm.ends[start.name]
         check_end(plan, end)
         stopped = any(step.what == "stop" for step in start.meddling)
-        if not stopped and is_steady(plan.workloads[start.machine], reference) and not waited_too_long(plan, end):
+        if not stopped and is_steady(plan.workloads[start.machine], reference) and not waited_too_long(reference, end):
             ran.counts["compared"] += 1
             compare(start.name, reference, end)
         ran.counts[end.row.status] += 1
@@ -168,13 +168,17 @@ def is_steady(workload: Workload, calm: End) -> bool:
     return not any(event["type"] != "ExecutionFailed" and _EVENT_ID.search(json.dumps(event)) for event in calm.history)
 
 
-def waited_too_long(plan: Plan, end: End) -> bool:
-    """Whether its deadline may have come while it waited for its turn: others before it sleep for months each, and
-    what is queued has its deadline all the same. In calm there are no limits.
+def waited_too_long(calm: End, end: End) -> bool:
+    """Whether an execution was queued for so long that its deadline came before it could end: those before it may sleep
+    for months each, and in calm there are no limits.
     """
-    settings = plan.settings
-    limited = settings.engine_limit is not None or settings.machine_limit is not None
-    return limited and end.row.status == "TIMED_OUT"
+    row, quiet = end.row, calm.row
+    assert row.stopped_at is not None
+    assert quiet.stopped_at is not None
+    entered = (event["timestamp"] for event in end.history if str(event["type"]).endswith("StateEntered"))
+    began = next(entered, row.stopped_at)
+    assert isinstance(began, float)
+    return row.status == "TIMED_OUT" and began + (quiet.stopped_at - quiet.started_at) >= row.stopped_at
 
 
 def _ends_in_a_branch(history: list[JsonObject]) -> bool:
