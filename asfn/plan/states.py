@@ -243,42 +243,50 @@ def _wait_until(state: WaitState) -> Callable[[Scope], float]:
         return lambda scope: scope.now + delay(scope)
     source = input_path(state.input_path)
     if state.timestamp_path is not None:
-        path = compile_path(state.timestamp_path)
-
-        def timestamp_at(scope: Scope) -> float:
-            try:
-                value = path.select(source(scope).value, scope)
-            except PathNotFound:
-                value = None
-            if value is None:
-                raise StateFailed(
-                    "States.Runtime",
-                    f"The TimestampPath parameter does not reference an input value: {path.text}",
-                )
-            at = parse_timestamp(value) if isinstance(value, str) else None
-            if at is None:
-                raise StateFailed(
-                    "States.Runtime",
-                    "The TimestampPath parameter does not reference a valid ISO-8601 extended offset date-time "
-                    f"format string: {path.text} == {text_of(value)}",
-                )
-            return at
-
-        return timestamp_at
+        return _timestamp_path(state.timestamp_path, source)
     assert state.seconds_path is not None
-    seconds_path = compile_path(state.seconds_path)
+    return _seconds_path(state.seconds_path, source)
 
-    def seconds_at(scope: Scope) -> float:
+
+def _referenced(text: str, field: str, source: Source) -> Callable[[Scope], Json]:
+    """What the path of a Wait refers to. That AWS makes no difference between null and nothing is [U]."""
+    path = compile_path(text)
+
+    def value_of(scope: Scope) -> Json:
         try:
-            value = seconds_path.select(source(scope).value, scope)
+            value = path.select(source(scope).value, scope)
         except PathNotFound:
-            value = None  # AWS makes no difference between null and nothing [U]
+            value = None
         if value is None:
+            raise StateFailed("States.Runtime", f"The {field} parameter does not reference an input value: {path.text}")
+        return value
+
+    return value_of
+
+
+def _timestamp_path(text: str, source: Source) -> Callable[[Scope], float]:
+    value_of = _referenced(text, "TimestampPath", source)
+
+    def until(scope: Scope) -> float:
+        value = value_of(scope)
+        at = parse_timestamp(value) if isinstance(value, str) else None
+        if at is None:
             raise StateFailed(
                 "States.Runtime",
-                f"The SecondsPath parameter does not reference an input value: {seconds_path.text}",
+                "The TimestampPath parameter does not reference a valid ISO-8601 extended offset date-time "
+                f"format string: {text} == {text_of(value)}",
             )
-        found = f"{seconds_path.text} == {text_of(value)}"
+        return at
+
+    return until
+
+
+def _seconds_path(text: str, source: Source) -> Callable[[Scope], float]:
+    value_of = _referenced(text, "SecondsPath", source)
+
+    def until(scope: Scope) -> float:
+        value = value_of(scope)
+        found = f"{text} == {text_of(value)}"
         if isinstance(value, str) and _LONG.fullmatch(value):
             value = int(value)  # [R]
         if isinstance(value, bool) or not isinstance(value, int):
@@ -287,7 +295,7 @@ def _wait_until(state: WaitState) -> Callable[[Scope], float]:
             raise StateFailed("States.Runtime", f"The SecondsPath parameter references a negative value: {found}")
         return scope.now + value
 
-    return seconds_at
+    return until
 
 
 def _expression_timestamp(text: str) -> Callable[[Scope], float]:

@@ -339,17 +339,19 @@ class Run:
         self._rest = self._interpreter.clock.call_at(root.effect.at, self._rested)
 
     def _rested(self) -> None:
-        context, self._context, self._rest = self._context, None, None
+        self._end_rest(rested=True)
+
+    def _end_rest(self, *, rested: bool) -> None:
+        rest, context, self._rest, self._context = self._rest, self._context, None, None
+        assert rest is not None
         assert context is not None
-        context.run(self._work, True)
+        rest.cancel()  # harmless when it has run
+        context.run(self._work, rested)
 
     def _awake(self) -> asyncio.Task[None] | None:
         """The task; what rests has it again, and is where it was before."""
         if self._rest is not None:
-            self._rest.cancel()
-            context, self._context, self._rest = self._context, None, None
-            assert context is not None
-            context.run(self._work)
+            self._end_rest(rested=False)
         return self._task
 
     def _stop_by(self, error: BaseException) -> None:
